@@ -1,0 +1,1 @@
+"""Contracts, episodes, policies, the rollout loop, judges and rankings."""

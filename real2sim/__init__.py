@@ -1,0 +1,1 @@
+"""Robots, simulators and digital twins."""

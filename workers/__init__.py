@@ -1,0 +1,1 @@
+"""Settings, tasks, artifacts and the command line: where names become objects."""

@@ -1,0 +1,1 @@
+"""Action-conditioned video world models: Ctrl-World first."""
