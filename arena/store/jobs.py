@@ -1,0 +1,171 @@
+"""The table of jobs: one row for each piece of work, and a lease on it for whoever does it.
+
+The database is the truth and a broker only wakes workers up: a message that is lost, doubled or late
+changes nothing, because a worker must win the row's lease before it starts and hold it when it ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from arena.store.database import Database, insert_new
+from arena.store.records import JobRecord, JobStatus, Json, Lease, NotFound
+from arena.store.tables import JobRow
+
+MAX_ATTEMPTS = 3
+"""A job whose worker died this often is not offered again: it would kill the next one too."""
+LEASE_SECONDS = 60.0
+"""How long a worker may be silent before its job is offered to another one."""
+
+
+class Jobs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def submit(self, key: str, kind: str, inputs: Json) -> JobRecord:
+        """Ask for a job. One that is done, queued or being worked on is joined; a failed one starts afresh."""
+        now = time.time()
+        fresh = {"status": JobStatus.QUEUED, "attempts": 0, "done": 0, "total": 0, "stage": "", "updated_at": now}
+        identity = {"key": key, "kind": kind, "inputs": dict(inputs), "fence": 0, "created_at": now}
+        with self._database.write() as session:
+            if not insert_new(session, JobRow, identity | fresh):
+                again = update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.FAILED)
+                session.execute(again.values(**fresh, error=None, sent_at=None, finished_at=None))
+        return self.get(key)
+
+    def redo(self, key: str) -> JobRecord:
+        """Queue a finished job again, for when what it made was deleted."""
+        fresh = {"status": JobStatus.QUEUED, "attempts": 0, "sent_at": None, "finished_at": None, "result": None}
+        with self._database.write() as session:
+            session.execute(
+                update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.DONE).values(done=0, **fresh)
+            )
+        return self.get(key)
+
+    def get(self, key: str) -> JobRecord:
+        """Raises `NotFound`."""
+        with self._database.read() as session:
+            return _record(_row(session, key))
+
+    def many(self, keys: Sequence[str]) -> list[JobRecord]:
+        """Jobs in the order of `keys`. Raises `NotFound`."""
+        with self._database.read() as session:
+            rows = {row.key: row for row in session.scalars(select(JobRow).where(JobRow.key.in_(keys)))}
+        if missing := [key for key in keys if key not in rows]:
+            raise NotFound(f"there is no job {missing[0]!r} in the store")
+        return [_record(rows[key]) for key in keys]
+
+    def acquire(self, key: str, owner: str, seconds: float = LEASE_SECONDS) -> Lease | None:
+        """Take a job's lease, or None where it is finished or another owner holds it.
+
+        A job that is out of attempts becomes failed instead.
+        """
+        now = time.time()
+        with self._database.write() as session:
+            row = _row(session, key, for_update=True)
+            if not (row.status == JobStatus.QUEUED or _expired(row, now)):
+                return None
+            if row.attempts >= MAX_ATTEMPTS:
+                _exhaust(row, now)
+                return None
+            row.status, row.attempts, row.fence = JobStatus.RUNNING, row.attempts + 1, row.fence + 1
+            row.lease_owner, row.lease_expires, row.updated_at = owner, now + seconds, now
+            return Lease(key, owner, row.fence)
+
+    def heartbeat(self, lease: Lease, seconds: float = LEASE_SECONDS) -> bool:
+        """Renew a lease. False where it was lost, and the work must stop."""
+        return self._change(lease, {"lease_expires": time.time() + seconds})
+
+    def progress(self, lease: Lease, done: int, total: int, stage: str) -> bool:
+        """Note how far the work is. False where the lease was lost."""
+        return self._change(lease, {"done": done, "total": total, "stage": stage})
+
+    def complete(self, lease: Lease, result: Json) -> bool:
+        """Store what came of a job. False where the lease was lost: then another worker's result counts."""
+        return self._finish(lease, JobStatus.DONE, result=dict(result), error=None)
+
+    def fail(self, lease: Lease, error: Json) -> bool:
+        """Give a job up for good."""
+        return self._finish(lease, JobStatus.FAILED, error=dict(error))
+
+    def release(self, lease: Lease, count_attempt: bool) -> bool:
+        """Put a job back in the queue, for instance because its user pressed Ctrl-C."""
+        back = {"status": JobStatus.QUEUED, "lease_owner": None, "lease_expires": None, "sent_at": None}
+        return self._change(lease, back if count_attempt else back | {"attempts": JobRow.attempts - 1})
+
+    def evict(self, key: str, owner: str) -> None:
+        """End the lease of an owner that is known to be dead."""
+        with self._database.write() as session:
+            dead = update(JobRow).where(JobRow.key == key, JobRow.lease_owner == owner)
+            session.execute(dead.where(JobRow.status == JobStatus.RUNNING).values(lease_expires=0.0))
+
+    def unsent(self, resend_after: float, limit: int = 1000) -> list[JobRecord]:
+        """Jobs that a broker should be told of, oldest first.
+
+        Queued ones that it was never told of, or was more than `resend_after` seconds ago (its message may
+        be lost), and running ones whose lease ran out. The lease is not touched here: it is the taker's.
+        """
+        now = time.time()
+        stale = or_(JobRow.sent_at.is_(None), JobRow.sent_at < now - resend_after)
+        abandoned: ColumnElement[bool] = and_(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires < now)
+        waiting = or_(JobRow.status == JobStatus.QUEUED, abandoned)
+        query = select(JobRow).where(waiting, stale).order_by(JobRow.id).limit(limit)
+        with self._database.read() as session:
+            return [_record(row) for row in session.scalars(query)]
+
+    def mark_sent(self, key: str) -> None:
+        with self._database.write() as session:
+            session.execute(update(JobRow).where(JobRow.key == key).values(sent_at=time.time()))
+
+    def _finish(self, lease: Lease, status: JobStatus, **changes: Any) -> bool:
+        freed = {"lease_owner": None, "lease_expires": None, "finished_at": time.time()}
+        return self._change(lease, {"status": status, **freed, **changes})
+
+    def _change(self, lease: Lease, changes: dict[str, Any]) -> bool:
+        """Update the row if its fence is still the lease's; whoever lost the lease updates no row."""
+        held = and_(JobRow.key == lease.key, JobRow.fence == lease.fence, JobRow.status == JobStatus.RUNNING)
+        statement = update(JobRow).where(held).values(updated_at=time.time(), **changes).returning(JobRow.key)
+        with self._database.write() as session:
+            return session.execute(statement).first() is not None
+
+
+def _row(session: Session, key: str, for_update: bool = False) -> JobRow:
+    query = select(JobRow).where(JobRow.key == key)
+    row = session.scalar(query.with_for_update() if for_update else query)
+    if row is None:
+        raise NotFound(f"there is no job {key!r} in the store")
+    return row
+
+
+def _expired(row: JobRow, now: float) -> bool:
+    return row.status == JobStatus.RUNNING and (row.lease_expires or 0.0) < now
+
+
+def _exhaust(row: JobRow, now: float) -> None:
+    message = f"gave up: its worker died {row.attempts} times"
+    row.status, row.finished_at, row.lease_owner, row.lease_expires = JobStatus.FAILED, now, None, None
+    row.error, row.updated_at = {"type": "WorkerLost", "message": message, "user": False}, now
+    row.fence += 1
+
+
+def _record(row: JobRow) -> JobRecord:
+    return JobRecord(
+        key=row.key,
+        kind=row.kind,
+        inputs=row.inputs,
+        status=JobStatus(row.status),
+        attempts=row.attempts,
+        done=row.done,
+        total=row.total,
+        stage=row.stage,
+        lease_owner=row.lease_owner,
+        lease_expires=row.lease_expires,
+        fence=row.fence,
+        error=row.error,
+        result=row.result,
+    )

@@ -1,0 +1,100 @@
+"""What the store gives out: frozen records, never ORM objects. Times are seconds since the epoch (UTC)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from arena.contracts import DreamarenaError, PolicyCard, Provenance
+
+Json = Mapping[str, Any]
+
+
+class NotFound(DreamarenaError):
+    """Something was asked for by an id that the store does not hold."""
+
+
+class EvaluationStatus(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    id: str
+    dataset: str
+    sha256: str
+    summary: Json
+
+
+@dataclass(frozen=True)
+class PolicyRecord:
+    card: PolicyCard
+    created_at: float
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    id: str
+    config: Json
+    config_sha256: str
+    seed: int
+    status: EvaluationStatus
+    result: Json | None
+    created_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """A rollout without its frames: `artifact` says where those are; `frames` counts them."""
+
+    id: str
+    policy: str
+    world: str
+    scene_id: str
+    task: str
+    instruction: str
+    seed: int
+    frames: int
+    fps: float
+    success: bool | None
+    provenance: Provenance
+    step_seconds: tuple[float, ...]
+    artifact: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    key: str
+    kind: str
+    inputs: Json
+    status: JobStatus
+    attempts: int
+    done: int
+    total: int
+    stage: str
+    lease_owner: str | None
+    lease_expires: float | None
+    fence: int
+    error: Json | None
+    result: Json | None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job until it expires. `fence` goes into every UPDATE that the holder makes."""
+
+    key: str
+    owner: str
+    fence: int

@@ -1,0 +1,156 @@
+"""What came of evaluating: evaluations, rollouts, verdicts and votes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import select, update
+
+from arena.contracts import Choice, Provenance, Rollout, Verdict, Vote
+from arena.store.database import Database, insert_new
+from arena.store.records import EvaluationRecord, EvaluationStatus, Json, NotFound, RolloutRecord
+from arena.store.tables import EvaluationRolloutRow, EvaluationRow, RolloutRow, VerdictRow, VoteRow
+
+
+class Results:
+    """Adding what is already there changes nothing, so a step that is run again is safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open_evaluation(self, id: str, config: Json, config_sha256: str, seed: int) -> EvaluationRecord:
+        """Begin an evaluation, or continue the one that has this id."""
+        values: dict[str, Any] = {"id": id, "config": dict(config), "config_sha256": config_sha256, "seed": seed}
+        fresh = {"status": EvaluationStatus.RUNNING, "created_at": time.time()}
+        with self._database.write() as session:
+            insert_new(session, EvaluationRow, values | fresh)
+        return self.evaluation(id)
+
+    def finish_evaluation(self, id: str, result: Json) -> None:
+        changes = {"status": EvaluationStatus.DONE, "result": dict(result), "finished_at": time.time()}
+        with self._database.write() as session:
+            session.execute(update(EvaluationRow).where(EvaluationRow.id == id).values(**changes))
+
+    def evaluation(self, id: str) -> EvaluationRecord:
+        """Raises `NotFound`."""
+        with self._database.read() as session:
+            row = session.get(EvaluationRow, id)
+            if row is None:
+                raise NotFound(f"there is no evaluation {id!r} in the store")
+            return _evaluation(row)
+
+    def evaluations(self) -> list[EvaluationRecord]:
+        """Newest first."""
+        with self._database.read() as session:
+            rows = session.scalars(select(EvaluationRow).order_by(EvaluationRow.created_at.desc()))
+            return [_evaluation(row) for row in rows]
+
+    def add_rollout(self, rollout: Rollout, artifact: str) -> bool:
+        """Record a rollout whose frames are at `artifact`. Returns False where it was already recorded."""
+        values = {
+            "id": rollout.id,
+            "policy": rollout.policy,
+            "world": rollout.world,
+            "scene_id": rollout.scene_id,
+            "task": rollout.task,
+            "instruction": rollout.instruction,
+            "seed": rollout.seed,
+            "frames": len(rollout.state),
+            "fps": rollout.fps,
+            "success": rollout.success,
+            "provenance": asdict(rollout.provenance),
+            "step_seconds": list(rollout.step_seconds),
+            "artifact": artifact,
+            "created_at": time.time(),
+        }
+        with self._database.write() as session:
+            return insert_new(session, RolloutRow, values)
+
+    def link_rollouts(self, evaluation_id: str, rollout_ids: Iterable[str]) -> None:
+        """Say which rollouts an evaluation rests on."""
+        with self._database.write() as session:
+            for id in rollout_ids:
+                insert_new(session, EvaluationRolloutRow, {"evaluation_id": evaluation_id, "rollout_id": id})
+
+    def rollout(self, id: str) -> RolloutRecord:
+        """Raises `NotFound`."""
+        with self._database.read() as session:
+            row = session.get(RolloutRow, id)
+            if row is None:
+                raise NotFound(f"there is no rollout {id!r} in the store")
+            return _rollout(row)
+
+    def rollouts(self, evaluation_id: str | None = None) -> list[RolloutRecord]:
+        """Rollouts of one evaluation, or all, by scene and then policy."""
+        query = select(RolloutRow)
+        if evaluation_id is not None:
+            query = query.join(EvaluationRolloutRow, EvaluationRolloutRow.rollout_id == RolloutRow.id)
+            query = query.where(EvaluationRolloutRow.evaluation_id == evaluation_id)
+        query = query.order_by(RolloutRow.scene_id, RolloutRow.policy, RolloutRow.id)
+        with self._database.read() as session:
+            return [_rollout(row) for row in session.scalars(query)]
+
+    def known_rollouts(self, ids: Sequence[str]) -> set[str]:
+        """Which of `ids` are recorded."""
+        with self._database.read() as session:
+            return set(session.scalars(select(RolloutRow.id).where(RolloutRow.id.in_(ids))))
+
+    def add_verdict(self, verdict: Verdict) -> bool:
+        """Record one judge's word on one rollout. Returns False where that judge already spoke."""
+        with self._database.write() as session:
+            return insert_new(session, VerdictRow, asdict(verdict) | {"created_at": time.time()})
+
+    def verdicts(self, rollout_ids: Sequence[str], judge_sha256: str | None = None) -> list[Verdict]:
+        query = select(VerdictRow).where(VerdictRow.rollout_id.in_(rollout_ids))
+        if judge_sha256 is not None:
+            query = query.where(VerdictRow.judge_sha256 == judge_sha256)
+        query = query.order_by(VerdictRow.rollout_id, VerdictRow.judge_sha256)
+        with self._database.read() as session:
+            return [_verdict(row) for row in session.scalars(query)]
+
+    def add_vote(self, vote: Vote) -> None:
+        """Append a vote. There is no way to change or withdraw one."""
+        values = asdict(vote) | {"choice": vote.choice.value, "created_at": time.time()}
+        with self._database.write() as session:
+            session.add(VoteRow(**values))
+
+    def votes(self) -> list[Vote]:
+        """In the order in which they were cast."""
+        with self._database.read() as session:
+            rows = session.scalars(select(VoteRow).order_by(VoteRow.id))
+            return [Vote(r.left, r.right, Choice(r.choice), r.voter, r.scene_id, r.seconds) for r in rows]
+
+
+def _evaluation(row: EvaluationRow) -> EvaluationRecord:
+    status = EvaluationStatus(row.status)
+    return EvaluationRecord(
+        row.id, row.config, row.config_sha256, row.seed, status, row.result, row.created_at, row.finished_at
+    )
+
+
+def _rollout(row: RolloutRow) -> RolloutRecord:
+    return RolloutRecord(
+        id=row.id,
+        policy=row.policy,
+        world=row.world,
+        scene_id=row.scene_id,
+        task=row.task,
+        instruction=row.instruction,
+        seed=row.seed,
+        frames=row.frames,
+        fps=row.fps,
+        success=row.success,
+        provenance=Provenance(**row.provenance),
+        step_seconds=tuple(row.step_seconds),
+        artifact=row.artifact,
+        created_at=row.created_at,
+    )
+
+
+def _verdict(row: VerdictRow) -> Verdict:
+    return Verdict(
+        row.rollout_id, row.judge, row.judge_sha256, row.success_probability, row.progress, row.reason, row.abstained
+    )

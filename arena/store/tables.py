@@ -1,0 +1,161 @@
+"""The tables. Times are seconds since the epoch (UTC); names in the plural; JSON where nothing is searched by."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint has a name, because a migration can only change what it can name."""
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True), list[float]: JSON()}
+
+
+class EpisodeRow(Base):
+    __tablename__ = "episodes"
+
+    dataset: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    summary: Mapped[dict[str, Any]]
+    updated_at: Mapped[float]
+
+
+class PolicyRow(Base):
+    __tablename__ = "policies"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    spec: Mapped[str]
+    card: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class WorldRow(Base):
+    __tablename__ = "worlds"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    card: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class SceneRow(Base):
+    __tablename__ = "scenes"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(index=True)
+    episode_id: Mapped[str]
+    summary: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class EvaluationRow(Base):
+    __tablename__ = "evaluations"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    config: Mapped[dict[str, Any]]
+    config_sha256: Mapped[str] = mapped_column(index=True)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[float]
+    finished_at: Mapped[float | None]
+
+
+class RolloutRow(Base):
+    """`id` is the content address of policy, world, scene, seed and config: the same trial is stored once."""
+
+    __tablename__ = "rollouts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    policy: Mapped[str] = mapped_column(index=True)
+    world: Mapped[str]
+    scene_id: Mapped[str]
+    task: Mapped[str]
+    instruction: Mapped[str]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    frames: Mapped[int]
+    fps: Mapped[float]
+    success: Mapped[bool | None]
+    provenance: Mapped[dict[str, Any]]
+    step_seconds: Mapped[list[float]]
+    artifact: Mapped[str]
+    created_at: Mapped[float]
+
+
+class EvaluationRolloutRow(Base):
+    """Which rollouts an evaluation rests on: one rollout may serve several."""
+
+    __tablename__ = "evaluation_rollouts"
+
+    evaluation_id: Mapped[str] = mapped_column(ForeignKey("evaluations.id"), primary_key=True)
+    rollout_id: Mapped[str] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
+
+
+class VerdictRow(Base):
+    __tablename__ = "verdicts"
+
+    rollout_id: Mapped[str] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
+    judge_sha256: Mapped[str] = mapped_column(primary_key=True)
+    judge: Mapped[str]
+    success_probability: Mapped[float | None]
+    progress: Mapped[float | None]
+    reason: Mapped[str]
+    abstained: Mapped[bool]
+    created_at: Mapped[float]
+
+
+class VoteRow(Base):
+    """Append-only: triggers in the first migration refuse UPDATE and DELETE."""
+
+    __tablename__ = "votes"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    left: Mapped[str] = mapped_column("left_policy")
+    right: Mapped[str] = mapped_column("right_policy")
+    choice: Mapped[str]
+    voter: Mapped[str] = mapped_column(index=True)
+    scene_id: Mapped[str]
+    seconds: Mapped[float | None]
+    created_at: Mapped[float]
+
+
+class JobRow(Base):
+    """The truth about a unit of work; a broker's message only carries `key`.
+
+    `sent_at` is the outbox: NULL means that a broker has still to be told. `fence` grows with every
+    lease, and every UPDATE by a worker names it, so a worker that lost its lease changes nothing.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (UniqueConstraint("key"), Index(None, "status"))
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    key: Mapped[str]
+    kind: Mapped[str]
+    inputs: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    attempts: Mapped[int]
+    done: Mapped[int]
+    total: Mapped[int]
+    stage: Mapped[str]
+    lease_owner: Mapped[str | None]
+    lease_expires: Mapped[float | None]
+    fence: Mapped[int]
+    sent_at: Mapped[float | None]
+    error: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+    finished_at: Mapped[float | None]
