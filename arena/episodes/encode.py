@@ -24,6 +24,7 @@ def write_video(
     *,
     crf: int = 18,
     codec: str = "libx264",
+    preset: str = "veryfast",
     keyframe_interval: int = 10,
 ) -> None:
     """Encode `(T, H, W, 3)` uint8 RGB, or an iterable of `(H, W, 3)`, as H.264 (yuv420p) in an mp4.
@@ -44,7 +45,7 @@ def write_video(
         stream.height, stream.width, stream.pix_fmt = first.shape[0], first.shape[1], "yuv420p"
         # One thread and no B-frames: the same bytes on every machine, and decoding order is display order.
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"crf": str(crf), "bf": "0", "g": str(keyframe_interval)}
+        stream.codec_context.options = {"crf": str(crf), "preset": preset, "bf": "0", "g": str(keyframe_interval)}
         for frame in chain([first], remaining):
             if frame.shape != first.shape or frame.dtype != np.uint8:
                 raise InvalidInput(f"{path}: a frame is {frame.shape} {frame.dtype}, the first is {first.shape} uint8")
