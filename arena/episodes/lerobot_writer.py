@@ -2,7 +2,8 @@
 
 Every episode gets files of its own (v3.0 addresses them by chunk and file index): the videos first, then the
 frames' parquet, then its row of `meta/episodes`, which is what makes the episode exist. `info.json`,
-`tasks.parquet` and `stats.json` are derived from those rows by `finish`. Each file is written elsewhere, synced and renamed.
+`tasks.parquet` and `stats.json` are derived from those rows by `finish`. Each file is written elsewhere, synced
+and renamed.
 """
 
 from __future__ import annotations
