@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from arena.contracts import InvalidInput
 from arena.episodes.atomic import FileEntry, atomic_directory, read_manifest
 from worldmodels.config import WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld
+from worldmodels.weights import TORCH_SUFFIXES, read_safetensors
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 STATISTICS = "statistics.json"
 CARD = "README.md"
 PREFIXES = ("unet.", "action_encoder.", "vae.", "text_encoder.")
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+PICKLES = (*TORCH_SUFFIXES, ".pkl")
 NAMES_SHOWN = 20
 
 Shape = tuple[int, ...]
@@ -110,11 +110,13 @@ def save_checkpoint(
     card: str,
     dtype: torch.dtype | None = None,
     *,
+    extra_files: Mapping[str, bytes] | None = None,
     replace: bool = False,
 ) -> str:
     """Write a checkpoint to `folder` and return its sha256.
 
     `dtype` is what floating-point weights are stored in (`torch.float16` halves the size); None keeps theirs.
+    `extra_files` are written beside them by relative path, e.g. a tokenizer's.
     Raises `InvalidInput` where `folder` exists (unless `replace`), where a weight is NaN or infinite (after
     the cast), or where the weights are not those of `config`.
     """
@@ -125,6 +127,9 @@ def save_checkpoint(
         (partial / CONFIG).write_text(config.to_json())
         (partial / STATISTICS).write_text(json.dumps(dict(statistics), indent=2, sort_keys=True, allow_nan=False))
         (partial / CARD).write_text(card)
+        for name, content in (extra_files or {}).items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
     return _content_sha256(read_manifest(folder, check_hashes=False))
 
 
@@ -145,16 +150,6 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(config, tensors, _read_statistics(folder / STATISTICS), _content_sha256(entries))
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file. Raises `InvalidInput` where it is none."""
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise InvalidInput(f"{path} does not exist") from None
-    except (SafetensorError, OSError) as error:
-        raise InvalidInput(f"{path} is not a complete safetensors file: {error}") from error
-
-
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise `InvalidInput` naming the weights that are NaN or infinite."""
     bad = [k for k, v in sorted(tensors.items()) if v.is_floating_point() and not bool(v.isfinite().all())]
@@ -171,9 +166,11 @@ def _check_tensors(config: WorldModelConfig, tensors: Mapping[str, Tensor], wher
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    tensor = tensor.detach().cpu()
-    # safetensors refuses views of shared storage, and a clone never aliases.
-    return (tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor).clone().contiguous()
+    tensor = tensor.detach().cpu().contiguous()
+    if dtype is not None and tensor.is_floating_point():
+        tensor = tensor.to(dtype)
+    # safetensors refuses views of a shared storage; whole tensors, gigabytes at full size, are not copied.
+    return tensor.clone() if tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
 
 
 def _refuse_pickles(folder: Path) -> None:
