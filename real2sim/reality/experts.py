@@ -1,0 +1,138 @@
+"""Who drives the robot in a recording: Meta-World's scripted experts, and what makes them fail or vary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from arena.contracts import FloatArray, InvalidInput
+from real2sim.reality.simulator import CONTROL_STEPS
+from real2sim.reality.tasks import expert
+
+_HAND, _OBJECT, _GOAL = slice(0, 3), slice(4, 7), slice(36, 39)
+"""Where Meta-World's observation `(39,)` holds the hand, the first object and the goal, in m."""
+_OPEN = -1.0
+
+
+class Driver(Protocol):
+    """Meta-World's observation `(39,)` to an effort `(4,)` in [-1, 1], asked at every control step."""
+
+    def __call__(self, observation: FloatArray) -> FloatArray: ...
+
+
+class ScriptedExpert:
+    """Meta-World's own scripted policy."""
+
+    def __init__(self, task: str, rng: np.random.Generator) -> None:
+        self._policy = expert(task)
+
+    def __call__(self, observation: FloatArray) -> FloatArray:
+        return np.clip(np.asarray(self._policy.get_action(observation), dtype=np.float64), -1.0, 1.0)
+
+
+class NoisyExpert(ScriptedExpert):
+    """The expert with Gaussian noise on its displacement, of one strength an episode.
+
+    The noise changes once a recorded action, so that the action holds it and replaying reproduces the episode.
+    """
+
+    def __init__(self, task: str, rng: np.random.Generator) -> None:
+        super().__init__(task, rng)
+        self._rng = rng
+        self._deviation = rng.uniform(0.2, 0.8)
+        self._steps = 0
+        self._noise = np.zeros(3)
+
+    def __call__(self, observation: FloatArray) -> FloatArray:
+        if self._steps % CONTROL_STEPS == 0:
+            self._noise = self._rng.normal(0.0, self._deviation, 3)
+        self._steps += 1
+        effort = super().__call__(observation)
+        effort[:3] += self._noise
+        return np.clip(effort, -1.0, 1.0)
+
+
+class MisledExpert(ScriptedExpert):
+    """The expert, told that object and goal are 8 to 16 cm beside where they are: it acts in the wrong place."""
+
+    def __init__(self, task: str, rng: np.random.Generator) -> None:
+        super().__init__(task, rng)
+        angle, distance = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.08, 0.16)
+        self._offset = distance * np.array([np.cos(angle), np.sin(angle), 0.0])
+
+    def __call__(self, observation: FloatArray) -> FloatArray:
+        misled = observation.copy()
+        misled[_OBJECT] += self._offset
+        misled[_GOAL] += self._offset
+        return super().__call__(misled)
+
+
+class StoppingExpert(ScriptedExpert):
+    """The expert, which stops after 0.15 to 0.6 s and holds still: seldom long enough to succeed."""
+
+    def __init__(self, task: str, rng: np.random.Generator) -> None:
+        super().__init__(task, rng)
+        self._left = int(rng.integers(3, 13)) * CONTROL_STEPS
+        self._grip = _OPEN
+
+    def __call__(self, observation: FloatArray) -> FloatArray:
+        self._left -= 1
+        if self._left < 0:
+            return np.array([0.0, 0.0, 0.0, self._grip])
+        effort = super().__call__(observation)
+        self._grip = effort[3]
+        return effort
+
+
+class RandomMotion:
+    """Smooth motion that wants nothing: an Ornstein-Uhlenbeck velocity, drawn back to the workspace's middle.
+
+    Velocity and grip change once a recorded action, so that replaying reproduces the episode.
+    """
+
+    _MIDDLE = np.array([0.0, 0.65, 0.2])
+    _PULL = 1.5
+    """Effort per metre away from the middle."""
+    _MEMORY = 0.8
+    """Of one action's velocity in the next: it forgets in about a quarter of a second."""
+
+    def __init__(self, task: str, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._speed = rng.uniform(0.4, 1.0)
+        self._steps = 0
+        self._velocity = rng.normal(0.0, self._speed, 3)
+        self._grip = _OPEN
+
+    def __call__(self, observation: FloatArray) -> FloatArray:
+        if self._steps % CONTROL_STEPS == 0:
+            self._change()
+        self._steps += 1
+        pull = self._PULL * (self._MIDDLE - observation[_HAND])
+        return np.append(np.clip(self._velocity + pull, -1.0, 1.0), self._grip)
+
+    def _change(self) -> None:
+        kick = self._speed * np.sqrt(1.0 - self._MEMORY**2)
+        self._velocity = self._MEMORY * self._velocity + self._rng.normal(0.0, kick, 3)
+        if self._rng.uniform() < 0.06:
+            self._grip = -self._grip
+
+
+DRIVERS: Mapping[str, Callable[[str, np.random.Generator], Driver]] = MappingProxyType(
+    {
+        "expert": ScriptedExpert,
+        "noisy": NoisyExpert,
+        "wrong_goal": MisledExpert,
+        "early_stop": StoppingExpert,
+        "random": RandomMotion,
+    }
+)
+
+
+def driver(kind: str, task: str, rng: np.random.Generator) -> Driver:
+    """A fresh driver of the kind; raises `InvalidInput` listing the kinds for any other name."""
+    if kind not in DRIVERS:
+        raise InvalidInput(f"no kind of recording is called {kind!r}; there are {', '.join(DRIVERS)}")
+    return DRIVERS[kind](task, rng)
