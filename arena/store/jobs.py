@@ -93,10 +93,11 @@ class Jobs:
         """Give a job up for good."""
         return self._finish(lease, JobStatus.FAILED, error=dict(error))
 
-    def release(self, lease: Lease, count_attempt: bool) -> bool:
-        """Put a job back in the queue, for instance because its user pressed Ctrl-C."""
+    def release(self, lease: Lease, error: Json | None = None) -> bool:
+        """Put a job back in the queue: after `error`, or, at no attempt's cost, because its user interrupted it."""
         back = {"status": JobStatus.QUEUED, "lease_owner": None, "lease_expires": None, "sent_at": None}
-        return self._change(lease, back if count_attempt else back | {"attempts": JobRow.attempts - 1})
+        spent: dict[str, Any] = {"error": dict(error)} if error else {"attempts": JobRow.attempts - 1}
+        return self._change(lease, back | spent)
 
     def evict(self, key: str, owner: str) -> None:
         """End the lease of an owner that is known to be dead."""
@@ -147,10 +148,10 @@ def _expired(row: JobRow, now: float) -> bool:
 
 
 def _exhaust(row: JobRow, now: float) -> None:
-    message = f"gave up: its worker died {row.attempts} times"
+    """Fail a job that is out of attempts: with its last error, or, where there is none, because workers died of it."""
+    died = {"type": "WorkerLost", "message": f"its worker died {row.attempts} times", "user": False}
     row.status, row.finished_at, row.lease_owner, row.lease_expires = JobStatus.FAILED, now, None, None
-    row.error, row.updated_at = {"type": "WorkerLost", "message": message, "user": False}, now
-    row.fence += 1
+    row.error, row.updated_at, row.fence = row.error or died, now, row.fence + 1
 
 
 def _record(row: JobRow) -> JobRecord:

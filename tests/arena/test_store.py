@@ -244,14 +244,24 @@ def test_a_job_that_kills_its_workers_fails_after_three(store: Store) -> None:
     assert store.jobs.submit("k", "test", {}).attempts == 0
 
 
-def test_releasing_gives_the_attempt_back_when_asked(store: Store) -> None:
+def test_an_interruption_costs_no_attempt_and_an_error_does(store: Store) -> None:
     store.jobs.submit("k", "test", {})
-    for count_attempt, left in ((False, 0), (True, 1)):
+    for error, spent in ((None, 0), ({"message": "disk full"}, 1), ({"message": "disk full"}, 2), (None, 2)):
         lease = store.jobs.acquire("k", "one")
         assert lease is not None
-        assert store.jobs.release(lease, count_attempt)
-        assert store.jobs.get("k").attempts == left
+        assert store.jobs.release(lease, error)
+        assert store.jobs.get("k").attempts == spent
         assert store.jobs.get("k").status is JobStatus.QUEUED
+
+
+def test_out_of_attempts_the_last_error_is_the_reason(store: Store) -> None:
+    store.jobs.submit("k", "test", {})
+    for _ in range(jobs.MAX_ATTEMPTS):
+        lease = store.jobs.acquire("k", "one")
+        assert lease is not None
+        store.jobs.release(lease, {"message": "disk full"})
+    assert store.jobs.acquire("k", "one") is None
+    assert store.jobs.get("k").error == {"message": "disk full"}
 
 
 def test_the_outbox_offers_unsent_lost_and_abandoned_jobs(store: Store) -> None:

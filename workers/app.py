@@ -1,0 +1,127 @@
+"""The Celery application. Its messages only carry the keys of jobs; the jobs table is the truth."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from arena.store import LEASE_SECONDS, JobRecord, JobStatus, Store
+from workers.jobs import Context, Steps, execute, log, raise_failure
+from workers.runner import BrokerUnreachable, offer
+from workers.settings import Settings
+
+QUEUE = "dreamarena"
+VISIBILITY_SECONDS = 12 * 3600
+"""Redis gives a message that is not acknowledged in this time to another worker: longer than any job."""
+CONNECT_SECONDS = 5.0
+
+
+def make_app(broker_url: str) -> Celery:
+    """A Celery application without tasks: enough to send messages."""
+    app = Celery("dreamarena", broker=broker_url)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        # CUDA does not survive a fork, and a model's weights are worth keeping between tasks.
+        worker_pool="solo",
+        worker_concurrency=1,
+        task_default_queue=QUEUE,
+        broker_transport_options={"visibility_timeout": VISIBILITY_SECONDS, "socket_connect_timeout": CONNECT_SECONDS},
+        broker_connection_timeout=CONNECT_SECONDS,
+        broker_connection_retry_on_startup=True,
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},
+        worker_hijack_root_logger=False,
+    )
+    return app
+
+
+def task_name(kind: str) -> str:
+    """Names of tasks are part of the protocol between releases: they do not follow the code's layout."""
+    return f"dreamarena.{kind}"
+
+
+def register(app: Celery, steps: Steps, open_context: Callable[[], Context]) -> None:
+    """Make every step a task of `app`. The context is opened by the worker's first task."""
+    for kind in steps:
+        app.task(_task(steps, open_context), name=task_name(kind))
+
+
+def _task(steps: Steps, open_context: Callable[[], Context]) -> Callable[[str], str]:
+    def run(key: str) -> str:
+        job = execute(steps, open_context(), key)
+        if job.status is JobStatus.FAILED:
+            raise_failure(job)
+        return str(job.status)
+
+    return run
+
+
+class CeleryBroker:
+    """Sends jobs' keys to the workers of `app`."""
+
+    def __init__(self, app: Celery, url: str) -> None:
+        self._app = app
+        self._url = url
+
+    def send(self, job: JobRecord) -> None:
+        with self._reaching():
+            self._app.send_task(task_name(job.kind), args=[job.key], queue=QUEUE)
+
+    def waiting(self) -> int:
+        with self._reaching(), self._app.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+            declared = connection.default_channel.queue_declare(QUEUE, durable=True, auto_delete=False)
+            return int(declared.message_count)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, OSError) as error:
+            shown = self._app.connection_for_write(self._url).as_uri()
+            raise BrokerUnreachable(f"cannot reach the broker {shown} (DREAMARENA_BROKER_URL): {error}") from error
+
+
+@contextmanager
+def reaping(store: Store, broker: CeleryBroker, seconds: float = LEASE_SECONDS / 2) -> Iterator[None]:
+    """While a worker runs, offer again what other workers left behind and what the broker forgot."""
+    stop = threading.Event()
+
+    def reap() -> None:
+        while not stop.wait(seconds):
+            try:
+                offer(store.jobs, broker)
+            except BrokerUnreachable as error:
+                log.warning("%s", error)
+
+    thread = threading.Thread(target=reap, name="reaper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def serve(settings: Settings, steps: Steps, context: Context, loglevel: str = "INFO") -> int:
+    """Take jobs from the broker until told to stop. Returns the worker's exit status."""
+    url = settings.broker_url
+    if url is None:
+        raise BrokerUnreachable("a worker needs a broker: set DREAMARENA_BROKER_URL, e.g. redis://127.0.0.1:6379/0")
+    app = make_app(url)
+    register(app, steps, lambda: context)
+    broker = CeleryBroker(app, url)
+    broker.waiting()
+    worker: Any = app.Worker(loglevel=loglevel, pool="solo", queues=[QUEUE], without_gossip=True, without_mingle=True)
+    with reaping(context.store, broker):
+        worker.start()
+    return int(worker.exitcode or 0)

@@ -1,0 +1,89 @@
+"""Rollouts on disk: one mp4 for each camera, states and actions as npz, and where they came from as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arena.contracts import ActionChunk, ActionSpace, Frames, Provenance, Rollout
+from arena.episodes.encode import write_video
+from arena.episodes.errors import DamagedArtifact
+from arena.episodes.video import VideoFrames
+from workers.artifacts import Artifacts, reference
+
+CRF = 12
+"""Visually lossless: judges read these files, not the frames that the world gave."""
+
+
+def rollout_reference(id: str) -> str:
+    return reference("rollouts", id)
+
+
+def save_rollout(artifacts: Artifacts, rollout: Rollout) -> str:
+    """Keep a rollout, unless it is kept already. Returns its reference."""
+    ref = rollout_reference(rollout.id)
+    artifacts.put(ref, lambda folder: _write(rollout, folder))
+    return ref
+
+
+def load_rollout(artifacts: Artifacts, ref: str) -> Rollout:
+    """Read a rollout back, with the frames as they were encoded. Raises `DamagedArtifact`."""
+    folder = artifacts.get(ref)
+    try:
+        facts = json.loads((folder / "rollout.json").read_text())
+        with np.load(folder / "trajectory.npz", allow_pickle=False) as arrays:
+            state, action = arrays["state"], arrays["action"]
+        return _rollout(facts, state, action, {name: _read(folder, name) for name in facts["cameras"]})
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise DamagedArtifact(f"{folder} does not hold a rollout: {error!r}") from error
+
+
+def video_path(folder: Path, camera: str) -> Path:
+    """Where one camera's film is, within a rollout's folder."""
+    return folder / f"{camera}.mp4"
+
+
+def _write(rollout: Rollout, folder: Path) -> None:
+    for camera, frames in rollout.frames.items():
+        write_video(video_path(folder, camera), frames, rollout.fps, crf=CRF)
+    np.savez(folder / "trajectory.npz", state=rollout.state, action=rollout.action.values)
+    facts = {
+        "id": rollout.id,
+        "policy": rollout.policy,
+        "world": rollout.world,
+        "scene_id": rollout.scene_id,
+        "task": rollout.task,
+        "instruction": rollout.instruction,
+        "seed": rollout.seed,
+        "fps": rollout.fps,
+        "cameras": list(rollout.frames),
+        "action_space": rollout.action.space.value,
+        "control_hz": rollout.action.control_hz,
+        "step_seconds": list(rollout.step_seconds),
+        "provenance": asdict(rollout.provenance),
+        "success": rollout.success,
+    }
+    (folder / "rollout.json").write_text(json.dumps(facts, indent=1, allow_nan=False))
+
+
+def _read(folder: Path, camera: str) -> Frames:
+    path = video_path(folder, camera)
+    if path.parent != folder:
+        raise DamagedArtifact(f"{folder / 'rollout.json'} names a camera {camera!r}, which is outside its folder")
+    return VideoFrames(path).read()
+
+
+def _rollout(facts: dict[str, Any], state: Any, action: Any, frames: dict[str, Frames]) -> Rollout:
+    same = ("id", "policy", "world", "scene_id", "task", "instruction", "seed", "fps", "success")
+    return Rollout(
+        **{name: facts[name] for name in same},
+        frames=frames,
+        state=state,
+        action=ActionChunk(action, ActionSpace(facts["action_space"]), facts["control_hz"]),
+        step_seconds=tuple(facts["step_seconds"]),
+        provenance=Provenance(**facts["provenance"]),
+    )

@@ -1,0 +1,118 @@
+"""Getting jobs done: in this process, or by workers behind a broker. The results are the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from arena.contracts import DreamarenaError
+from arena.store import JobRecord, Jobs, JobStatus
+from workers.jobs import Context, Json, Progress, Request, Steps, execute, is_dead, raise_failure
+
+POLL_SECONDS = 0.5
+LOST_MESSAGE_SECONDS = 5.0
+"""A job that was sent this long ago and still waits, while the broker holds no messages, was forgotten by it."""
+
+
+class BrokerUnreachable(DreamarenaError):
+    """The broker does not answer."""
+
+
+class Broker(Protocol):
+    def send(self, job: JobRecord) -> None:
+        """Tell a worker that a job waits. Raises `BrokerUnreachable`."""
+        ...
+
+    def waiting(self) -> int:
+        """How many messages no worker has taken yet. Raises `BrokerUnreachable`."""
+        ...
+
+
+def run_jobs(
+    requests: Sequence[Request],
+    steps: Steps,
+    context: Context,
+    broker: Broker | None = None,
+    poll_seconds: float = POLL_SECONDS,
+) -> list[Json]:
+    """Have every request done, and return their results in order.
+
+    What was done before is not done again, unless what it made is gone; what another process is doing is
+    waited for. Raises `JobFailed` or `JobCrashed` for the first that failed, and in this process, the error itself.
+    """
+    keys = [_submit(request, steps, context) for request in requests]
+    if broker is None:
+        return [_do_here(key, index, len(keys), steps, context, poll_seconds) for index, key in enumerate(keys)]
+    return _have_done(list(dict.fromkeys(keys)), keys, context, broker, poll_seconds)
+
+
+def offer(jobs: Jobs, broker: Broker) -> int:
+    """Send what waits to the broker: new jobs, abandoned ones, and those that it forgot. Returns how many."""
+    forgotten = LOST_MESSAGE_SECONDS if broker.waiting() == 0 else float("inf")
+    unsent = jobs.unsent(resend_after=forgotten)
+    for job in unsent:
+        broker.send(job)
+        jobs.mark_sent(job.key)
+    return len(unsent)
+
+
+def _submit(request: Request, steps: Steps, context: Context) -> str:
+    job = context.store.jobs.submit(request.key, request.kind, request.inputs.model_dump(mode="json"))
+    if job.status is JobStatus.DONE and not steps[request.kind].intact(request.inputs, context):
+        context.store.jobs.redo(job.key)
+    return job.key
+
+
+def _do_here(key: str, index: int, count: int, steps: Steps, context: Context, poll_seconds: float) -> Json:
+    label = f" ({index + 1}/{count})" if count > 1 else ""
+    shown = replace(context, progress=_labelled(context.progress, label))
+    while True:
+        _free_if_dead(context.store.jobs, key)
+        job = execute(steps, shown, key)
+        if job.status is JobStatus.DONE:
+            return dict(job.result or {})
+        if job.status is JobStatus.FAILED:
+            raise_failure(job)
+        shown.progress(job.done, job.total, f"{job.stage or job.kind}, in another process")
+        time.sleep(poll_seconds)
+
+
+def _have_done(
+    unique: list[str], keys: Sequence[str], context: Context, broker: Broker, poll_seconds: float
+) -> list[Json]:
+    """Offer jobs to workers and watch the table until all are done or one failed."""
+    while True:
+        jobs = context.store.jobs.many(unique)
+        for job in jobs:
+            if job.status is JobStatus.FAILED:
+                raise_failure(job)
+        _show(jobs, context.progress)
+        if all(job.status is JobStatus.DONE for job in jobs):
+            results = {job.key: dict(job.result or {}) for job in jobs}
+            return [results[key] for key in keys]
+        for job in jobs:
+            _free_if_dead(context.store.jobs, job.key, job)
+        offer(context.store.jobs, broker)
+        time.sleep(poll_seconds)
+
+
+def _free_if_dead(jobs: Jobs, key: str, job: JobRecord | None = None) -> None:
+    job = job or jobs.get(key)
+    if job.status is JobStatus.RUNNING and job.lease_owner is not None and is_dead(job.lease_owner):
+        jobs.evict(key, job.lease_owner)
+
+
+def _show(jobs: Sequence[JobRecord], progress: Progress) -> None:
+    """One bar for a single job; for several, how many are finished and what is under way."""
+    if len(jobs) == 1:
+        job = jobs[0]
+        progress(job.done, job.total, job.stage or f"{job.kind}: {job.status}")
+        return
+    finished = sum(job.status is JobStatus.DONE for job in jobs)
+    progress(finished, len(jobs), f"{jobs[0].kind} jobs")
+
+
+def _labelled(progress: Progress, label: str) -> Callable[[int, int, str], None]:
+    return lambda done, total, stage: progress(done, total, f"{stage}{label}")

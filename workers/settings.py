@@ -1,0 +1,58 @@
+"""Where things are kept and who does the work, from the environment. The defaults need no server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from arena.contracts import InvalidInput
+
+BROKERS = ("redis", "rediss", "amqp", "amqps")
+
+
+class Settings(BaseSettings):
+    """Read from `DREAMARENA_HOME`, `DREAMARENA_DATABASE_URL`, `DREAMARENA_BROKER_URL` and `DREAMARENA_ARTIFACTS`.
+
+    Without a broker, steps run in the process that asks for them.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DREAMARENA_", env_ignore_empty=True, frozen=True)
+
+    home: Path = Path(".dreamarena")
+    database_url: str | None = None
+    """`sqlite:///PATH` or `postgresql://...`; by default a file in `home`."""
+    broker_url: str | None = None
+    artifacts: str | None = None
+    """A folder or an fsspec URL, e.g. `s3://bucket/prefix`; by default a folder in `home`."""
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str | None) -> str | None:
+        if value is not None and value.partition("://")[0] not in BROKERS:
+            raise ValueError(f"must start with one of {', '.join(f'{name}://' for name in BROKERS)}")
+        return value
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'arena.db'}"
+
+    @property
+    def artifacts_location(self) -> str:
+        return self.artifacts or str(self.home.absolute() / "artifacts")
+
+    @property
+    def cache(self) -> Path:
+        """A folder for copies that can be fetched or made again."""
+        return self.home.absolute() / "cache"
+
+
+def load_settings() -> Settings:
+    """Raises `InvalidInput` naming the variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"DREAMARENA_{str(first['loc'][0]).upper()}"
+        raise InvalidInput(f"{name}: {first['msg'].removeprefix('Value error, ')}, not {first['input']!r}") from error

@@ -1,0 +1,1 @@
+"""What jobs do, one file for each kind: from checked JSON inputs to a JSON result."""
