@@ -7,7 +7,7 @@ with the camera views stacked on height.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,23 @@ class CtrlWorld(nn.Module):
         self.action_encoder = ActionEncoder(
             config.action_representation.width, int(config.unet["cross_attention_dim"]), config.text
         )
+
+    def tokens(
+        self,
+        actions: Tensor,
+        instructions: Sequence[str],
+        embed_text: Callable[[Sequence[str]], Tensor] | None = None,
+    ) -> Tensor:
+        """`(B, F, A)` normalised actions and B instructions to `(B, F, width)` action tokens.
+
+        `embed_text` gives the CLIP embeddings, `(B, 512)`; without it a CLIP-conditioned model runs without text.
+        """
+        if self.config.text is TextEncoding.HASHED:
+            text: Tensor | None = self.action_encoder.embed_words(instructions)
+        else:
+            text = embed_text(instructions).to(actions) if embed_text is not None else None
+        encoded: Tensor = self.action_encoder(actions, text)
+        return encoded
 
     def added_time_ids(self, batch: int, augmentation: float, like: Tensor) -> Tensor:
         """`(B, 3)`: frame rate, motion bucket and noise augmentation, as SVD was conditioned."""
