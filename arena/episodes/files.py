@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import tomllib
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from arena.contracts import FloatArray
 from arena.episodes.errors import BadAnnotation
 
 MAX_BYTES = 256 << 20
 """Larger annotations are refused before they are parsed."""
+
+MAX_VALUES = 500_000_000
+"""Parquet files of more numbers than this are refused before they are read."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,9 +51,68 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         table = pq.ParquetFile(path, memory_map=True)
         if columns is not None and (missing := sorted(set(columns) - set(table.schema_arrow.names))):
             raise BadAnnotation(f"{path} has no column {missing[0]!r}; it has {sorted(table.schema_arrow.names)}")
+        _check_values(path, table.metadata)
         return table.read(columns)
     except (OSError, pa.ArrowException) as error:
         raise BadAnnotation(f"{path} is not a readable parquet file: {_first_line(error)}") from None
+
+
+def _check_values(path: Path, metadata: pq.FileMetaData) -> None:
+    """A few bytes of run-length encoding can stand for billions of values: they are counted before they are made."""
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    values = sum(group.column(index).num_values for group in groups for index in range(metadata.num_columns))
+    if values > MAX_VALUES:
+        raise BadAnnotation(f"{path} has {values} values; at most {MAX_VALUES} are read")
+
+
+def column(path: Path, table: pa.Table, name: str) -> NDArray[Any]:
+    """A parquet column of numbers as `(T,)`, or of lists of one length as `(T, D)`.
+
+    Raises `BadAnnotation` for a column that is not there, that has nulls, or that holds anything else.
+    """
+    if name not in table.column_names:
+        raise BadAnnotation(f"{path} has no column {name!r}; it has {sorted(table.column_names)}")
+    values = pa.concat_arrays(table[name].chunks) if table[name].num_chunks else pa.array([], pa.float64())
+    if values.null_count:
+        raise BadAnnotation(f"{path}: column {name} has {values.null_count} empty cells")
+    try:
+        if pa.types.is_nested(values.type):
+            flat = values.flatten()
+            return np.asarray(flat.to_numpy(zero_copy_only=False).reshape(len(values), -1), dtype=np.float64)
+        return np.asarray(values.to_numpy(zero_copy_only=False))
+    except (ValueError, TypeError, AttributeError, pa.ArrowException):
+        raise BadAnnotation(f"{path}: column {name} ({values.type}) is no table of numbers") from None
+
+
+def read_npz(path: Path) -> dict[str, FloatArray]:
+    """The numeric arrays of an npz, as float64 by name. Nothing is unpickled or inflated beyond `MAX_BYTES`.
+
+    Raises `BadAnnotation` for no npz, one that is too large, or arrays of anything but numbers.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > MAX_BYTES:
+                raise BadAnnotation(f"{path} is larger than {MAX_BYTES >> 20} MiB when inflated")
+            return {member.filename.removesuffix(".npy"): _parse_npy(archive.read(member)) for member in members}
+    except OSError as error:
+        raise BadAnnotation(f"{path}: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise BadAnnotation(f"{path} is not an npz of numbers: {_first_line(error)}") from None
+
+
+def _parse_npy(data: bytes) -> FloatArray:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = header(stream)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}")
+    # The header may promise more than is there: only what is there is allocated.
+    if len(data) - stream.tell() != dtype.itemsize * math.prod(shape):
+        raise ValueError(f"its header says {shape} {dtype}, its {len(data) - stream.tell()} bytes do not")
+    array = np.frombuffer(data, dtype=dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
+    return array.astype(np.float64)
 
 
 def _text(path: Path) -> str:

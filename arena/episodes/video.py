@@ -33,6 +33,7 @@ __all__ = [
     "VideoIndex",
     "VideoInfo",
     "VideoLimits",
+    "check_range",
     "probe",
     "read_index",
     "write_video",
@@ -198,7 +199,7 @@ class ArrayFrames:
 
     def read(self, start: int = 0, stop: int | None = None) -> Frames:
         """Frames `start` to `stop` (exclusive), `(stop - start, H, W, 3)` uint8."""
-        first, last = _check_range(start, stop, len(self._array), "an array")
+        first, last = check_range(start, stop, len(self._array), "an array")
         return self._array[first:last]
 
 
@@ -224,7 +225,7 @@ class VideoFrames:
         limits: VideoLimits = DEFAULT_LIMITS,
     ) -> None:
         info = read_index(path, limits).info
-        self.path, self._limits, self._size, self._start = path, limits, size, start
+        self.path, self.start, self._limits = path, start, limits
         self._count = info.frames - start if count is None else count
         if start < 0 or self._count < 1 or start + self._count > info.frames:
             raise TruncatedVideo(
@@ -276,14 +277,14 @@ class VideoFrames:
 
     def resized(self, height: int, width: int) -> VideoFrames:
         """The same frames, resized when read."""
-        return VideoFrames(self.path, start=self._start, count=self._count, size=(height, width), limits=self._limits)
+        return VideoFrames(self.path, start=self.start, count=self._count, size=(height, width), limits=self._limits)
 
     def read(self, start: int = 0, stop: int | None = None) -> Frames:
         """Frames `start` to `stop` (exclusive), `(stop - start, H, W, 3)` uint8 RGB.
 
         Raises `TruncatedVideo` where not all can be decoded, `VideoTooLarge` for more than the limit at once.
         """
-        first, last = _check_range(start, stop, self._count, str(self.path))
+        first, last = check_range(start, stop, self._count, str(self.path))
         _, height, width, _ = self._shape
         if (last - first) * height * width * 3 > self._limits.max_read_bytes:
             raise VideoTooLarge(
@@ -291,9 +292,9 @@ class VideoFrames:
                 f"{self._limits.max_read_bytes >> 20} MiB; read fewer at once, or resize them"
             )
         output = np.empty((last - first, height, width, 3), dtype=np.uint8)
-        if len(output) and self._decode(self._start + first, output) < len(output):
+        if len(output) and self._decode(self.start + first, output) < len(output):
             # Some key frames are not where a seek finds them; decoding from the beginning always works.
-            decoded = self._decode(self._start + first, output, seek=False)
+            decoded = self._decode(self.start + first, output, seek=False)
             if decoded < len(output):
                 raise TruncatedVideo(f"{self.path}: only {decoded} of frames {first} to {last - 1} can be decoded")
         return output
@@ -326,7 +327,8 @@ class VideoFrames:
         return np.asarray(rgb, dtype=np.uint8)
 
 
-def _check_range(start: int, stop: int | None, length: int, what: str) -> tuple[int, int]:
+def check_range(start: int, stop: int | None, length: int, what: str) -> tuple[int, int]:
+    """`start` and `stop` of a reading from `length` frames of `what`; raises `InvalidInput` where they are outside."""
     last = length if stop is None else stop
     if not 0 <= start <= last <= length:
         raise InvalidInput(f"frames {start} to {last} of {what} are asked for, which has {length}")
