@@ -1,0 +1,96 @@
+"""Where a remote policy lives, and whether we may connect there.
+
+A name is resolved once and the connection goes to the address that was judged, so that a name that
+changes its address between the check and the connection (DNS rebinding) gains nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from arena.contracts import InvalidInput
+
+DEFAULT_PORT = 8000
+"""Of openpi's `serve_policy.py`."""
+
+# Address ranges that carry an IPv4 address inside: a gateway may turn them into loopback or a private network.
+_TRANSLATED = tuple(
+    ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+
+
+class AddressRefused(InvalidInput):
+    """A host that has no address, or one that we may not connect to."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A websocket address. `host` is as written, for the TLS name and the Host header."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'wss' if self.secure else 'ws'}://{host}:{self.port}{self.path}"
+
+
+def parse_endpoint(url: str) -> Endpoint:
+    """`openpi://host[:port]`, `ws://host[:port][/path]` or `wss://host[:port][/path]` without its query.
+
+    Raises `InvalidInput` for another scheme, a missing host, a bad port, or credentials in the address
+    (they would end up in the store and on the leaderboard).
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInput(f"{url!r} is not an address: {error}") from error
+    if parts.scheme not in ("openpi", "ws", "wss"):
+        raise InvalidInput(f"{url!r} must begin with openpi://, ws:// or wss://")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput("a policy's address must not hold a user name or password; give the key apart")
+    if not parts.hostname or not parts.hostname.isprintable() or " " in parts.hostname:
+        raise InvalidInput(f"{url!r} names no host; write for instance openpi://localhost:{DEFAULT_PORT}")
+    secure = parts.scheme == "wss"
+    return Endpoint(secure, parts.hostname, port or (443 if secure else DEFAULT_PORT), parts.path)
+
+
+def resolve(endpoint: Endpoint, allow_private: bool) -> tuple[str, ...]:
+    """The numeric addresses of the endpoint, to be connected to instead of its name.
+
+    Raises `AddressRefused` where the name does not resolve or, unless `allow_private`, where any of its
+    addresses is not on the public internet: loopback, private, link-local, multicast, or one that carries
+    an IPv4 address inside (`64:ff9b::/96`, `2002::/16`...). Unusual spellings (`127.1`, `2130706433`) are
+    judged by the address that they stand for.
+    """
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressRefused(f"the host {endpoint.host!r} has no address: {error}") from error
+    addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not allow_private:
+        for address in addresses:
+            if not is_public(address):
+                raise AddressRefused(
+                    f"the host {endpoint.host!r} is at {address}, which is not on the public internet; "
+                    "policies on private networks are not allowed here"
+                )
+    return addresses
+
+
+def is_public(address: str) -> bool:
+    """Whether a numeric address is a host on the public internet."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        if any(ip in network for network in _TRANSLATED):
+            return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
