@@ -1,0 +1,1 @@
+"""Judges: what scores a rollout where the world cannot."""
