@@ -131,8 +131,13 @@ DRIVERS: Mapping[str, Callable[[str, np.random.Generator], Driver]] = MappingPro
 )
 
 
-def driver(kind: str, task: str, rng: np.random.Generator) -> Driver:
-    """A fresh driver of the kind; raises `InvalidInput` listing the kinds for any other name."""
+def check_kind(kind: str) -> str:
+    """`kind` itself; raises `InvalidInput` listing the kinds for any other name."""
     if kind not in DRIVERS:
         raise InvalidInput(f"no kind of recording is called {kind!r}; there are {', '.join(DRIVERS)}")
-    return DRIVERS[kind](task, rng)
+    return kind
+
+
+def driver(kind: str, task: str, rng: np.random.Generator) -> Driver:
+    """A fresh driver for one episode."""
+    return DRIVERS[check_kind(kind)](task, rng)

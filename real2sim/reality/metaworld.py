@@ -20,10 +20,9 @@ from arena.contracts import (
     WorldCard,
     WorldStep,
 )
-from real2sim.reality.simulator import CAMERAS, CONTROL_STEPS, FPS, CameraRig, Simulation, camera_names
+from real2sim.reality.cameras import CAMERAS, DETAIL_PIXELS, CameraRig, mounts
+from real2sim.reality.simulator import CONTROL_STEPS, FPS, ROBOT, Simulation
 from real2sim.reality.tasks import check_task, instruction
-
-ROBOT = "sawyer"
 
 
 class MetaWorldWorld:
@@ -123,7 +122,7 @@ class MetaWorldWorld:
     def _render(self, trial: Simulation) -> Mapping[str, Frames]:
         if trial.task not in self._rigs:
             self._rigs[trial.task] = CameraRig(trial.model, *self._size)
-        return self._rigs[trial.task].render(trial)
+        return self._rigs[trial.task].render(trial.model, trial.data)
 
     def _simulation(self, task: str) -> Simulation:
         spare = self._spare.get(task)
@@ -181,6 +180,7 @@ def _fingerprint(height: int, width: int) -> str:
         "mujoco": version("mujoco"),
         "size": [height, width],
         "control_steps": CONTROL_STEPS,
-        "cameras": dict(camera_names()),
+        "cameras": dict(mounts()),
+        "detail": DETAIL_PIXELS,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

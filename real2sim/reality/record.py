@@ -1,38 +1,31 @@
-"""Recording the stand-in robot: scripted experts, and failures of several kinds, as robot episodes."""
+"""Recording the stand-in robot: scripted experts, and failures of several kinds, as LeRobot v3.0 episodes."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import multiprocessing
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arena.contracts import FloatArray, Frames, InvalidInput
+from arena.contracts import ActionSpace, FloatArray, Frames, InvalidInput
+from arena.episodes.lerobot_writer import LeRobotWriter
+from real2sim.reality.cameras import CAMERAS, CameraRig
 from real2sim.reality.experts import Driver, driver
-from real2sim.reality.simulator import CONTROL_STEPS, CameraRig, Simulation
-from real2sim.reality.tasks import check_task, instruction
+from real2sim.reality.plans import KINDS, EpisodePlan, plan
+from real2sim.reality.simulator import CONTROL_STEPS, FPS, ROBOT, Simulation
+from real2sim.reality.tasks import instruction
 
-KINDS: Mapping[str, float] = MappingProxyType(
-    {"expert": 60, "noisy": 25, "wrong_goal": 20, "early_stop": 10, "random": 15}
-)
-"""What a recording is made of: weights of the kinds of driver."""
 MAX_FRAMES = 40
 """Longest episode: 2 s. The experts need about one."""
-
-
-@dataclass(frozen=True)
-class EpisodePlan:
-    """One episode to be recorded. Everything in it follows from the recording's seed, the task and the index."""
-
-    id: str
-    task: str
-    kind: str
-    index: int
-    seed: int
-    """Of the driver's randomness, and of the placement: the trial's `reset_seed`."""
+_BATCH = 8
+"""Episodes that a worker process records before it hands them over: what a kill can lose, times `workers`."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +49,97 @@ class RecordedEpisode:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan(
-    tasks: Sequence[str], episodes_per_task: int, seed: int, kinds: Mapping[str, float] = KINDS
-) -> list[EpisodePlan]:
-    """What a recording will hold, `episodes_per_task` of each task, shared among `kinds` by largest remainder.
+@dataclass(frozen=True)
+class Recording:
+    """What a call of `record` did. `frames` counts single pictures: each camera's, each instant's."""
 
-    Raises `InvalidInput` for unknown tasks or kinds.
+    path: Path
+    recorded: int
+    kept: int
+    """Episodes that an earlier call had finished."""
+    frames: int
+    seconds: float
+    workers: int
+
+    @property
+    def frames_per_second_per_core(self) -> float:
+        return self.frames / (self.seconds * self.workers) if self.frames else 0.0
+
+
+def record(
+    tasks: Sequence[str],
+    episodes_per_task: int,
+    seed: int,
+    out: Path,
+    *,
+    kinds: Mapping[str, float] = KINDS,
+    workers: int = 1,
+    height: int = 64,
+    width: int = 96,
+    max_frames: int = MAX_FRAMES,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Recording:
+    """Record a LeRobot v3.0 dataset at `out`, in `workers` processes; what is there already is kept and not repeated.
+
+    The result does not depend on `workers` or on interruptions. Raises `InvalidInput` for unknown tasks or kinds,
+    and where `out` holds another kind of dataset.
     """
-    if episodes_per_task < 1:
-        raise InvalidInput(f"episodes per task must be at least 1, not {episodes_per_task}")
-    counts = _counts(kinds, episodes_per_task)
-    plans = []
-    for task in tasks:
-        names = [kind for kind, count in counts.items() for _ in range(count)]
-        plans += [_planned(check_task(task), kind, index, seed) for index, kind in enumerate(names)]
-    return plans
+    if workers < 1 or max_frames < 2 or height < 1 or width < 1:
+        raise InvalidInput(f"cannot record with {workers} workers, {max_frames} frames and pictures {width}x{height}")
+    plans = plan(tasks, episodes_per_task, seed, kinds)
+    writer = LeRobotWriter(
+        out,
+        fps=FPS,
+        cameras=dict.fromkeys(CAMERAS, (height, width)),
+        robot=ROBOT,
+        action_space=ActionSpace.CARTESIAN_POSITION,
+    )
+    done = writer.episode_ids
+    missing = [planned for planned in plans if planned.id not in done]
+    kept, frames, begun = len(plans) - len(missing), 0, time.perf_counter()
+    with closing(_record_all(missing, height, width, max_frames, workers)) as recorded:
+        for count, episode in enumerate(recorded, start=kept + 1):
+            _write(writer, episode)
+            frames += len(episode.state) * len(episode.frames)
+            if progress is not None:
+                progress(count, len(plans), "recording")
+    writer.finish()
+    return Recording(out, len(missing), kept, frames, time.perf_counter() - begun, workers)
+
+
+def _record_all(
+    plans: Sequence[EpisodePlan], height: int, width: int, max_frames: int, workers: int
+) -> Iterator[RecordedEpisode]:
+    """The planned episodes in order. Processes are spawned: OpenGL does not survive a fork."""
+    if workers == 1 or len(plans) <= _BATCH:
+        yield from episodes(plans, height, width, max_frames)
+        return
+    batches = [plans[start : start + _BATCH] for start in range(0, len(plans), _BATCH)]
+    sizes = [[size] * len(batches) for size in (height, width, max_frames)]
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield from chain.from_iterable(pool.map(_record_batch, batches, *sizes))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _record_batch(plans: Sequence[EpisodePlan], height: int, width: int, max_frames: int) -> list[RecordedEpisode]:
+    return list(episodes(plans, height, width, max_frames))
+
+
+def _write(writer: LeRobotWriter, episode: RecordedEpisode) -> None:
+    writer.add_episode(
+        id=episode.id,
+        frames=episode.frames,
+        cartesian_position=episode.state[:, :6],
+        gripper_position=episode.state[:, 6:],
+        joint_position=episode.joint_position,
+        action=episode.action,
+        instruction=episode.instruction,
+        success=episode.success,
+        task=episode.task,
+        metadata=episode.metadata,
+    )
 
 
 def episodes(
@@ -104,10 +173,15 @@ def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_fr
         max_frames if planned.kind in ("expert", "noisy") else int(rng.integers(max_frames * 3 // 5, max_frames + 1))
     )
     simulation.reset(planned.seed)
-    pictures, states, joints, actions = [rig.render(simulation)], [simulation.state], [simulation.joint_position], []
+    pictures, states, joints, actions = (
+        [rig.render(simulation.model, simulation.data)],
+        [simulation.state],
+        [simulation.joint_position],
+        [],
+    )
     while len(pictures) < limit and tail > 0:
         actions.append(_drive(simulation, acting))
-        pictures.append(rig.render(simulation))
+        pictures.append(rig.render(simulation.model, simulation.data))
         states.append(simulation.state)
         joints.append(simulation.joint_position)
         tail -= simulation.succeeded
@@ -135,24 +209,3 @@ def _drive(simulation: Simulation, acting: Driver) -> FloatArray:
         simulation.control(effort)
         grips.append((effort[3] + 1.0) / 2.0)
     return np.append(simulation.target, np.mean(grips))
-
-
-def _counts(kinds: Mapping[str, float], total: int) -> dict[str, int]:
-    """Shares to whole numbers that add up to `total`."""
-    for kind in kinds:
-        driver(kind, "reach-v3", np.random.default_rng(0))
-    whole = sum(kinds.values())
-    if not whole > 0 or min(kinds.values()) < 0:
-        raise InvalidInput(f"the shares of the kinds must be positive, not {dict(kinds)}")
-    exact = {kind: total * share / whole for kind, share in kinds.items()}
-    counts = {kind: int(number) for kind, number in exact.items()}
-    by_remainder = sorted(exact, key=lambda kind: counts[kind] - exact[kind])
-    for kind in by_remainder[: total - sum(counts.values())]:
-        counts[kind] += 1
-    return counts
-
-
-def _planned(task: str, kind: str, index: int, seed: int) -> EpisodePlan:
-    digest = hashlib.sha256(f"{seed}/{task}/{index}".encode()).digest()
-    own = int.from_bytes(digest[:4], "big") >> 1
-    return EpisodePlan(f"{task}-{seed}-{index:05d}", task, kind, index, own)

@@ -1,4 +1,4 @@
-"""One Meta-World trial in MuJoCo, in our units and frames of reference, and the cameras that look at it.
+"""One Meta-World trial in MuJoCo, in our units and frames of reference.
 
 The robot is a Sawyer whose hand is welded to a mocap body: an action moves the mocap body, and the
 hand follows it as a spring would. Both share one frame, so the commanded target is the mocap body's position
@@ -7,20 +7,18 @@ and the state is the hand's. World and robot base are the same frame here.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from arena.contracts import FloatArray, Frames
+from arena.contracts import FloatArray
 from real2sim.engine import mujoco
 from real2sim.reality.tasks import check_task
 
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
 
+ROBOT = "sawyer"
 CONTROL_STEPS = 4
 """Control steps (80 Hz) per recorded frame and action."""
 FPS = 20.0
@@ -32,62 +30,6 @@ FINGERS_OPEN, FINGERS_CLOSED = 0.100, 0.030
 _HAND_AT_REST = Rotation.from_quat([0.0, 1.0, 0.0, 1.0])
 """The mocap body's constant orientation (x, y, z, w): the gripper points straight down."""
 _UNLIMITED = 2**62
-_FREE_CAMERAS = MappingProxyType({"exterior_1": -60.0, "exterior_2": -120.0})
-"""Azimuths in degrees. The stock corner cameras are far away, and some hang upside down."""
-_MODEL_CAMERAS = MappingProxyType({"wrist": "gripperPOV"})
-"""`gripperPOV` sees both fingers and what is under them; `behindGripper` is inside a link at many resets."""
-CAMERAS = (*_FREE_CAMERAS, *_MODEL_CAMERAS)
-
-
-class CameraRig:
-    """Renders any simulation of one task: the meshes and textures are uploaded once and shared.
-
-    Shadows, reflections and multisampling are off: at the default size they cost more than the picture.
-    """
-
-    def __init__(self, model: Any, height: int, width: int) -> None:
-        model.vis.quality.offsamples = 0
-        model.vis.quality.shadowsize = 0
-        model.vis.global_.offheight, model.vis.global_.offwidth = height, width
-        self._renderer = mujoco.Renderer(model, height, width)
-        for flag in ("SHADOW", "REFLECTION", "HAZE", "FOG"):
-            self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = False
-        self._option = mujoco.MjvOption()
-        self._cameras = {name: _free_camera(azimuth) for name, azimuth in _FREE_CAMERAS.items()}
-        self._cameras |= {name: _model_camera(model, stock) for name, stock in _MODEL_CAMERAS.items()}
-        # Renderers that are left to the garbage collector at exit outlive EGL and print tracebacks.
-        self.close = weakref.finalize(self, self._renderer.close)
-
-    def render(self, simulation: Simulation) -> dict[str, Frames]:
-        """What every camera sees now, `(H, W, 3)` each."""
-        return {name: self._render(simulation, camera) for name, camera in self._cameras.items()}
-
-    def _render(self, simulation: Simulation, camera: Any) -> Frames:
-        mujoco.mjv_updateScene(
-            simulation.model,
-            simulation.data,
-            self._option,
-            None,
-            camera,
-            mujoco.mjtCatBit.mjCAT_ALL.value,
-            self._renderer.scene,
-        )
-        frame: Frames = self._renderer.render()
-        return frame
-
-
-def _free_camera(azimuth: float) -> Any:
-    camera = mujoco.MjvCamera()
-    camera.lookat[:] = (0.0, 0.65, 0.15)
-    camera.distance, camera.azimuth, camera.elevation = 1.1, azimuth, -35.0
-    return camera
-
-
-def _model_camera(model: Any, name: str) -> Any:
-    camera = mujoco.MjvCamera()
-    camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-    camera.fixedcamid = model.camera(name).id
-    return camera
 
 
 class Simulation:
@@ -158,9 +100,3 @@ class Simulation:
     def joint_position(self) -> FloatArray:
         """`(7,)` rad: the Sawyer's joints."""
         return np.array([self.data.joint(f"right_j{i}").qpos[0] for i in range(7)])
-
-
-def camera_names() -> Mapping[str, str]:
-    """Each camera and how it is mounted, for cards and reports."""
-    free = {name: f"free, azimuth {azimuth:g} degrees" for name, azimuth in _FREE_CAMERAS.items()}
-    return free | {name: f"hand, {stock}" for name, stock in _MODEL_CAMERAS.items()}
