@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` and `make test`. Everything lands in .venv and out/.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out
+BIN := $(VENV)/bin
+export MUJOCO_GL ?= egl
+
+.PHONY: demo test test-slow lint train-demo benchmark clean help
+
+help:  ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/.installed: pyproject.toml constraints.txt scripts/system-packages.sh
+	PYTHON=$(PYTHON) scripts/system-packages.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ui,droid,dev]'
+	touch $@
+
+demo: $(VENV)/.installed  ## rank policies end to end: out/demo/report.html (EPISODES=PATH for your own videos)
+	$(BIN)/dreamarena demo --out $(OUT)/demo $(if $(EPISODES),--episodes $(EPISODES))
+
+train-demo: $(VENV)/.installed  ## record, train and calibrate what the demo ships
+	$(BIN)/dreamarena train-demo --out $(OUT)/train-demo
+
+test: $(VENV)/.installed  ## the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed  ## the tests that take more than half a minute each
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.installed  ## docs/benchmarks/imagination.json
+	$(BIN)/python benchmarks/imagination.py
+
+clean:  ## remove what was made, not the virtual environment
+	rm -rf $(OUT)
