@@ -5,6 +5,7 @@ The rule, in order:
 1. One rollout succeeded (probability at or above the judge's threshold) and the other did not: it wins.
 2. Both succeeded: a tie. Progress saturates near success, so a difference there says nothing.
 3. Both failed: the one that came further by more than `margin` points of progress wins; else both are bad.
+4. An uncalibrated judge gives no probability: then progress alone decides, by the same margin, or it is a tie.
 
 A rollout that its judge abstained on is in no comparison: a missing verdict is never a failure.
 """
@@ -58,8 +59,7 @@ def pair_verdicts(
 
     `threshold` is the success probability at which the judge says success; the voter of each `Vote` is
     the judge's name. Which policy is left is a fair coin fixed by scene and names, so that a fit with a
-    left-side bias stays well posed. Raises `InvalidInput` on a verdict without a probability that is
-    not an abstention.
+    left-side bias stays well posed. Raises `InvalidInput` on a verdict that says nothing and is no abstention.
     """
     cells: dict[tuple[str, str, int, str], list[JudgedRollout]] = defaultdict(list)
     for item in judged:
@@ -80,21 +80,22 @@ def pair_verdicts(
 
 def compare(left: Verdict, right: Verdict, *, threshold: float = 0.5, margin: float = PROGRESS_MARGIN) -> Choice:
     """The rule of this module on two verdicts that are not abstentions."""
-    success = [_probability(verdict) >= threshold for verdict in (left, right)]
-    if success[0] != success[1]:
-        return Choice.LEFT if success[0] else Choice.RIGHT
-    if all(success):
-        return Choice.TIE
-    lead = (left.progress or 0.0) - (right.progress or 0.0)
-    if left.progress is None or right.progress is None or abs(lead) <= margin:
-        return Choice.BOTH_BAD
-    return Choice.LEFT if lead > 0 else Choice.RIGHT
+    for verdict in (left, right):
+        if verdict.success_probability is None and verdict.progress is None:
+            raise InvalidInput(f"{verdict.judge}'s verdict on {verdict.rollout_id} says nothing and is no abstention")
+    if left.success_probability is None or right.success_probability is None:
+        return _further(left, right, margin) or Choice.TIE
+    left_succeeded, right_succeeded = left.success_probability >= threshold, right.success_probability >= threshold
+    if left_succeeded != right_succeeded:
+        return Choice.LEFT if left_succeeded else Choice.RIGHT
+    return Choice.TIE if left_succeeded else _further(left, right, margin) or Choice.BOTH_BAD
 
 
-def _probability(verdict: Verdict) -> float:
-    if verdict.success_probability is None:
-        raise InvalidInput(f"{verdict.judge}'s verdict on {verdict.rollout_id} has no probability and no abstention")
-    return verdict.success_probability
+def _further(left: Verdict, right: Verdict, margin: float) -> Choice | None:
+    """Which of two came further by more than `margin`; None where neither did, or where progress is missing."""
+    if left.progress is None or right.progress is None or abs(left.progress - right.progress) <= margin:
+        return None
+    return Choice.LEFT if left.progress > right.progress else Choice.RIGHT
 
 
 def _seated(pair: Sequence[JudgedRollout]) -> tuple[JudgedRollout, JudgedRollout]:

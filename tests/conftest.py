@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# One thread each: on two cores, OpenMP threads that wait for each other cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from arena.contracts import DreamarenaError, InvalidInput
 from arena.store import LEASE_SECONDS, JobRecord, Lease, Store
 from workers.artifacts import Artifacts
+from workers.registry import Workshop
 from workers.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Context:
     store: Store
     artifacts: Artifacts
     progress: Progress
+    workshop: Workshop
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,20 @@ Heavy rooms are imported inside the functions, so that a command pays only for w
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from arena.contracts import Episode, InvalidInput, Kinematics, World
 from workers.settings import Settings
 
 if TYPE_CHECKING:
     from arena.episodes.ingest import IngestReport
+    from arena.policies.registry import PolicyFactory
     from workers.jobs import Context, Progress
     from workers.runner import Broker
+    from worldmodels.model import WorldModel
+
+STAND_IN = "metaworld"
+"""The world that is not a checkpoint's folder: the stand-in reality."""
 
 
 def open_context(settings: Settings) -> Context:
@@ -23,7 +29,7 @@ def open_context(settings: Settings) -> Context:
     from workers.jobs import Context
 
     artifacts = Artifacts(settings.artifacts_location, settings.cache)
-    return Context(settings, Store(settings.store_url), artifacts, lambda done, total, stage: None)
+    return Context(settings, Store(settings.store_url), artifacts, lambda done, total, stage: None, Workshop())
 
 
 def open_broker(settings: Settings) -> Broker | None:
@@ -40,3 +46,94 @@ def read_dataset(path: Path, layout: Path | None, progress: Progress | None = No
     from arena.episodes.ingest import ingest
 
     return ingest(path, layout=layout, progress=progress)
+
+
+class Workshop:
+    """Makes what steps ask for by name, and keeps the last world, model and dataset for the next step.
+
+    One of each, because a model may fill a GPU. Not to be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[object, Any]] = {}
+
+    def episodes(self, path: Path, layout: Path | None = None, progress: Progress | None = None) -> tuple[Episode, ...]:
+        """The good episodes of a dataset. Raises `InvalidInput` where there are none."""
+        from workers.jobs import fingerprint
+
+        key = (path, layout, fingerprint(path, *([layout] if layout else [])))
+        found = self._keep("dataset", key, lambda: read_dataset(path, layout, progress).episodes)
+        if not found:
+            raise InvalidInput(f"{path} holds no episode that can be used; `dreamarena ingest {path}` says why")
+        return cast("tuple[Episode, ...]", found)
+
+    def world(self, name: str, sampler_steps: int, guidance: float) -> World:
+        """The stand-in reality, or the world model whose checkpoint is in the folder `name`."""
+        if name == STAND_IN:
+            return cast(World, self._keep("world", name, _stand_in))
+        model = self.model(Path(name))
+
+        def imagined() -> World:
+            from worldmodels.sampler import SamplerConfig
+            from worldmodels.world import ImaginedWorld
+
+            return ImaginedWorld(model, SamplerConfig(sampler_steps, guidance))
+
+        return cast(World, self._keep("world", (model.sha256, sampler_steps, guidance), imagined))
+
+    def model(self, folder: Path) -> WorldModel:
+        """A world model's checkpoint, on the GPU where there is one."""
+        from workers.jobs import fingerprint
+
+        return cast("WorldModel", self._keep("model", (folder, fingerprint(folder)), lambda: _load_model(folder)))
+
+    def policy(self, spec: str) -> PolicyFactory:
+        """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...` or `bc:FOLDER`."""
+        from arena.policies.registry import default_parsers, parse_spec
+
+        return parse_spec(spec, default_parsers())
+
+    def kinematics(self, robot: str) -> Kinematics | None:
+        """The geometry of a robot, for policies that command its joints. None for robots that we have none of."""
+        if robot not in ("panda", "droid"):
+            return None
+
+        def panda() -> Kinematics:
+            from real2sim.robot import PandaKinematics
+
+            return PandaKinematics()
+
+        return cast(Kinematics, self._keep("kinematics", robot, panda))
+
+    def close(self) -> None:
+        """Let go of everything that is kept."""
+        for kind in list(self._kept):
+            self._drop(kind)
+
+    def _keep(self, kind: str, key: object, make: Any) -> Any:
+        if kind in self._kept and self._kept[kind][0] != key:
+            self._drop(kind)
+        if kind not in self._kept:
+            self._kept[kind] = (key, make())
+        return self._kept[kind][1]
+
+    def _drop(self, kind: str) -> None:
+        _, thing = self._kept.pop(kind)
+        if kind == "world":
+            thing.close()
+
+
+def _stand_in() -> World:
+    from real2sim.reality.metaworld import MetaWorldWorld
+
+    return MetaWorldWorld()
+
+
+def _load_model(folder: Path) -> WorldModel:
+    if not folder.is_dir():
+        raise InvalidInput(f"there is no world {str(folder)!r}: give {STAND_IN!r} or a checkpoint folder")
+    import torch
+
+    from worldmodels.model import WorldModel
+
+    return WorldModel.load(folder, "cuda" if torch.cuda.is_available() else "cpu")

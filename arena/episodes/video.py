@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from arena.contracts import Frames, InvalidInput
 from arena.episodes.encode import write_video
 from arena.episodes.errors import EmptyVideo, LengthMismatch, TruncatedVideo, UnreadableVideo, VideoTooLarge
+from arena.episodes.mp4 import declared_size
 
 __all__ = [
     "CONTAINERS",
@@ -113,7 +114,7 @@ def _cached_index(path: Path, mtime_ns: int, size: int, limits: VideoLimits) -> 
         raise EmptyVideo(f"{path} has no frames")
     # Matroska does not say how many frames there should be: the caller compares with the episode's length.
     if len(pts) < promised:
-        raise TruncatedVideo(f"{path} is truncated: {len(pts)} of the {promised} frames that its header promises")
+        raise TruncatedVideo(f"{path} is truncated: it has {len(pts)} of the {promised} frames in its header")
     order = np.argsort(pts, kind="stable")
     pts, keyframe = pts[order], keyframe[order]
     fps, regular = _rate(pts, time_base)
@@ -145,14 +146,17 @@ def _opened(path: Path, limits: VideoLimits) -> Iterator[tuple[InputContainer, V
 def _check_size(path: Path, stream: VideoStream, limits: VideoLimits) -> None:
     if stream.codec_context is None:
         raise UnreadableVideo(f"{path} uses a codec that this FFmpeg cannot decode")
-    height, width = stream.codec_context.height, stream.codec_context.width
+    # FFmpeg itself gives up beyond 268 megapixels and then says 0x0; the header still names the size.
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width == 0 or height == 0:
+        width, height = declared_size(path)
     if max(height, width) > limits.max_side or height * width > limits.max_frame_pixels:
         raise VideoTooLarge(
             f"{path} is {width}x{height}; at most {limits.max_side} a side "
             f"and {limits.max_frame_pixels / 1e6:.1f} megapixels are decoded"
         )
     if height < 1 or width < 1:
-        raise UnreadableVideo(f"{path} does not say how large its frames are")
+        raise UnreadableVideo(f"{path} does not say how large its frames are, or they are too large for FFmpeg")
 
 
 def _demux(
@@ -167,7 +171,9 @@ def _demux(
         if packet.pts is None:
             raise UnreadableVideo(f"{path} has frames without a presentation time")
         if packet.is_corrupt:
-            raise TruncatedVideo(f"{path} is damaged at frame {len(pts)}")
+            raise TruncatedVideo(
+                f"{path} is truncated: its frame {len(pts)} of {stream.frames or 'unknown'} is not whole"
+            )
         pts.append(packet.pts)
         keyframe.append(packet.is_keyframe)
         if len(pts) > limits.max_packets:

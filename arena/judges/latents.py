@@ -15,7 +15,7 @@ import numpy as np
 from arena.contracts import FloatArray
 
 COMPONENTS = 32
-MAX_FRAMES = 1500
+MAX_FRAMES = 1000
 """From which the principal components are found: a Gram matrix of this size takes a second."""
 WHITENING = 0.5
 """Power of the standard deviation that coordinates are divided by: 1 is full whitening, which raises noise to the rank

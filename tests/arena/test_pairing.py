@@ -11,15 +11,19 @@ from arena.pairing import JudgedRollout, compare, pair_verdicts
 
 
 def verdict(probability: float | None, progress: float | None = 50.0, *, name: str = "r", judge: str = "j") -> Verdict:
-    return Verdict(name, judge, "0" * 64, probability, progress, abstained=probability is None)
+    return Verdict(name, judge, "0" * 64, probability, progress)
 
 
 def judged(
     policy: str, probability: float | None, *, scene: str = "s", seed: int = 0, judge: str = "j"
 ) -> JudgedRollout:
-    return JudgedRollout(
-        policy, "world", scene, seed, verdict(probability, name=f"{policy}-{scene}-{seed}", judge=judge)
-    )
+    """A rollout with its verdict: an abstention where there is no probability."""
+    name = f"{policy}-{scene}-{seed}"
+    if probability is None:
+        said = Verdict(name, judge, "0" * 64, None, None, "unlike anything seen", abstained=True)
+    else:
+        said = verdict(probability, name=name, judge=judge)
+    return JudgedRollout(policy, "world", scene, seed, said)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,18 @@ def judged(
     ],
 )
 def test_rule(left: Verdict, right: Verdict, choice: Choice) -> None:
+    assert compare(left, right) == choice
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "choice"),
+    [
+        (verdict(None, 60), verdict(None, 20), Choice.LEFT),
+        (verdict(None, 20), verdict(0.9, 60), Choice.RIGHT),
+        (verdict(None, 55), verdict(None, 50), Choice.TIE),
+    ],
+)
+def test_progress_decides_without_probabilities(left: Verdict, right: Verdict, choice: Choice) -> None:
     assert compare(left, right) == choice
 
 
@@ -79,7 +95,7 @@ def test_sides_are_fair_and_do_not_depend_on_the_order_of_rollouts() -> None:
     assert pair_verdicts(reversed(items)) == pairing
 
 
-def test_a_verdict_without_probability_that_is_no_abstention_is_refused() -> None:
-    broken = JudgedRollout("a", "world", "s", 0, Verdict("r", "j", "", None, 3.0))
-    with pytest.raises(InvalidInput, match="no probability"):
+def test_a_verdict_that_says_nothing_and_is_no_abstention_is_refused() -> None:
+    broken = JudgedRollout("a", "world", "s", 0, Verdict("r", "j", "", None, None))
+    with pytest.raises(InvalidInput, match="says nothing"):
         pair_verdicts([broken, judged("b", 0.5)])

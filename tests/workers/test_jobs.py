@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from workers.jobs import (
     is_dead,
     owner_id,
 )
+from workers.registry import Workshop
 from workers.runner import offer, run_jobs
 from workers.settings import Settings
 
@@ -60,7 +61,7 @@ class Counted:
 def context(tmp_path: Path) -> Iterator[Context]:
     settings = Settings(home=tmp_path)
     store = Store(settings.store_url)
-    yield Context(settings, store, Artifacts(settings.artifacts_location, settings.cache), lambda *_: None)
+    yield Context(settings, store, Artifacts(settings.artifacts_location, settings.cache), lambda *_: None, Workshop())
     store.close()
 
 
@@ -150,7 +151,7 @@ def test_progress_reaches_the_table_and_the_watcher(context: Context) -> None:
         return {}
 
     seen: list[tuple[int, int, str]] = []
-    watched = Context(context.settings, context.store, context.artifacts, lambda *report: seen.append(report))
+    watched = replace(context, progress=lambda *report: seen.append(report))
     run_jobs([request()], Counted(work).steps, watched)
     job = context.store.jobs.get(request().key)
     assert (job.done, job.total, job.stage) == (3, 3, "counting")

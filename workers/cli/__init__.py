@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 
 from arena.contracts import DreamarenaError
-from workers.cli.commands import COMMANDS, Dreamarena
+from workers.cli.commands import Dreamarena
 from workers.cli.session import Command, Session
 from workers.settings import load_settings
 
@@ -98,4 +98,4 @@ def _one_line(box: str) -> str:
     return "; ".join(" ".join(section.split()) for section in sections if section.strip(" ─")) + "; see --help"
 
 
-__all__ = ["COMMANDS", "main", "parse"]
+__all__ = ["main", "parse"]

@@ -6,9 +6,19 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
+from workers.cli.policy import Policy
+from workers.cli.record import Record
 from workers.cli.worker import Worker
+from workers.cli.worldmodel import WorldModel
 
-COMMANDS = (Ingest, Worker)
-
-Dreamarena = Annotated[Ingest, subcommand("ingest")] | Annotated[Worker, subcommand("worker")]
+Dreamarena = (
+    Annotated[Ingest, subcommand("ingest")]
+    | Annotated[Record, subcommand("record")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Leaderboard, subcommand("leaderboard")]
+    | Annotated[Policy, subcommand("policy")]
+    | Annotated[WorldModel, subcommand("worldmodel")]
+    | Annotated[Worker, subcommand("worker")]
+)
