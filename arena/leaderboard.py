@@ -1,0 +1,155 @@
+"""From stored rollouts and verdicts to what a leaderboard shows: a ranking, and each policy's rates.
+
+The command line, the pages and the report all call `build_leaderboard`, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from arena.contracts import InvalidInput, Ranking, Verdict
+from arena.pairing import PROGRESS_MARGIN, JudgedRollout, pair_verdicts
+from arena.ranking import rank
+
+Z_95 = 1.959963984540054
+"""Two-sided 95% quantile of the normal distribution."""
+
+
+class Trial(Protocol):
+    """What is needed of a rollout here: a `Rollout` or a store's `RolloutRecord`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def policy(self) -> str: ...
+    @property
+    def world(self) -> str: ...
+    @property
+    def scene_id(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def success(self) -> bool | None: ...
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Successes among trials, where both are known."""
+
+    successes: int
+    trials: int
+
+    @property
+    def share(self) -> float | None:
+        """In [0, 1], or None without a trial."""
+        return self.successes / self.trials if self.trials else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% score interval (Wilson 1927), which stays inside [0, 1] and is honest at 0 of n and n of n."""
+        if not self.trials:
+            return 0.0, 1.0
+        n, share = self.trials, self.successes / self.trials
+        centre = share + Z_95**2 / (2 * n)
+        spread = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n))
+        scale = 1 + Z_95**2 / n
+        return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+@dataclass(frozen=True)
+class PolicySummary:
+    """One policy's trials. `judged` leaves abstentions out; `progress` is the judge's mean, 0 to 100."""
+
+    policy: str
+    judged: Rate
+    progress: float | None
+    abstentions: int
+    rollouts: int
+    true: Rate | None = None
+    """True successes, where some world knew them."""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """`policies` are in the ranking's order."""
+
+    ranking: Ranking
+    policies: tuple[PolicySummary, ...]
+
+
+def build_leaderboard(
+    rollouts: Sequence[Trial],
+    verdicts: Sequence[Verdict],
+    *,
+    truth: Sequence[Trial] = (),
+    threshold: float = 0.5,
+    margin: float = PROGRESS_MARGIN,
+) -> Leaderboard:
+    """Rank the policies of `rollouts` by one judge's `verdicts`, whose probability counts as success at `threshold`.
+
+    `truth` are trials in a world that knows success, of which those without an outcome are ignored.
+    Verdicts on other rollouts are ignored. Raises `InvalidInput` for verdicts of more than one judge.
+    """
+    by_id = _verdicts_of_one_judge(rollouts, verdicts)
+    judged = [_paired(trial, by_id[trial.id]) for trial in rollouts if trial.id in by_id]
+    pairing = pair_verdicts(judged, threshold=threshold, margin=margin)
+    names = sorted({trial.policy for trial in rollouts})
+    judge = next((verdict.judge for verdict in by_id.values()), "")
+    ranking = rank(pairing.votes, policies=names, judge=judge, left_bias=False)
+    missing = _missing(len(rollouts) - len(judged), pairing.abstentions, pairing.missing)
+    outcomes = _outcomes(truth)
+    summaries = {name: _summary(name, rollouts, by_id, threshold, outcomes.get(name)) for name in names}
+    return Leaderboard(
+        replace(ranking, notes=(*ranking.notes, *missing)), tuple(summaries[place.policy] for place in ranking.policies)
+    )
+
+
+def _verdicts_of_one_judge(rollouts: Sequence[Trial], verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
+    known = {trial.id for trial in rollouts}
+    mine = [verdict for verdict in verdicts if verdict.rollout_id in known]
+    judges = sorted({f"{verdict.judge} ({verdict.judge_sha256[:8]})" for verdict in mine})
+    if len(judges) > 1:
+        raise InvalidInput(f"a leaderboard rests on the verdicts of one judge, not of {', '.join(judges)}")
+    return {verdict.rollout_id: verdict for verdict in mine}
+
+
+def _paired(trial: Trial, verdict: Verdict) -> JudgedRollout:
+    return JudgedRollout(trial.policy, trial.world, trial.scene_id, trial.seed, verdict)
+
+
+def _missing(unjudged: int, abstentions: int, pairs: int) -> list[str]:
+    notes = []
+    if unjudged:
+        notes.append(f"{unjudged} rollouts have no verdict yet")
+    if abstentions:
+        notes.append(f"the judge abstained on {abstentions} rollouts, which leaves out {pairs} comparisons")
+    return notes
+
+
+def _outcomes(truth: Sequence[Trial]) -> Mapping[str, Rate]:
+    known: dict[str, list[bool]] = defaultdict(list)
+    for trial in truth:
+        if trial.success is not None:
+            known[trial.policy].append(trial.success)
+    return {policy: Rate(sum(outcomes), len(outcomes)) for policy, outcomes in known.items()}
+
+
+def _summary(
+    policy: str, rollouts: Sequence[Trial], verdicts: Mapping[str, Verdict], threshold: float, true: Rate | None
+) -> PolicySummary:
+    own = [trial for trial in rollouts if trial.policy == policy]
+    said = [verdicts[trial.id] for trial in own if trial.id in verdicts]
+    spoken = [verdict for verdict in said if not verdict.abstained]
+    progress = [verdict.progress for verdict in spoken if verdict.progress is not None]
+    return PolicySummary(
+        policy,
+        Rate(sum((verdict.success_probability or 0.0) >= threshold for verdict in spoken), len(spoken)),
+        sum(progress) / len(progress) if progress else None,
+        abstentions=len(said) - len(spoken),
+        rollouts=len(own),
+        true=true,
+    )
