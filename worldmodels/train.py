@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +39,20 @@ class TrainConfig:
     device: str = "cpu"
 
 
+RECIPES: Mapping[str, TrainConfig] = {
+    "tiny": TrainConfig(
+        autoencoder=Schedule(steps=6500, batch=12, learning_rate=2e-3, ema=0.995),
+        denoiser=Schedule(steps=4200, batch=4, learning_rate=6e-4, warmup=200),
+        images=40_000,
+    ),
+    "ctrl-world": TrainConfig(
+        autoencoder=Schedule(steps=0, batch=1, learning_rate=1e-5),
+        denoiser=Schedule(steps=100_000, batch=8, learning_rate=1e-5, warmup=500),
+    ),
+}
+"""How each preset is trained unless told otherwise."""
+
+
 def train(
     config: WorldModelConfig,
     episodes: Sequence[Episode],
@@ -50,21 +65,33 @@ def train(
     """Train `config` on episodes and write the checkpoint to `out`; returns `out`.
 
     Interrupted, the same call goes on where it was: state is kept in `out.with_suffix('.training')`.
-    `start` fine-tunes an earlier checkpoint, whose config is then kept. `embed_text` embeds the
-    instructions where the config wants CLIP. Raises `InvalidInput` for episodes that do not fit.
+    `start` fine-tunes an earlier checkpoint, whose config is then kept but for the frame rate, which is
+    always the episodes'. `embed_text` embeds the instructions where the config wants CLIP. Raises
+    `InvalidInput` for episodes that do not fit.
     """
     if config.text is TextEncoding.CLIP and embed_text is None:
         raise InvalidInput(f"{config.name} is conditioned on CLIP text: give --clip PATH with a CLIP text encoder")
     torch.manual_seed(run.seed)
     work = out.with_suffix(".training")
     work.mkdir(parents=True, exist_ok=True)
-    config = start.config if start is not None else config
+    config = replace(start.config if start is not None else config, fps=common_rate(episodes))
     config, autoencoder = train_autoencoder(config, episodes, work, run, start, progress)
     statistics = measure_statistics(episodes, config.action_representation)
     encoded = encode_episodes(autoencoder, episodes, statistics.source, work / "latents", progress)
     model = train_denoiser(config, encoded, statistics, work, run, start, embed_text, progress)
     _save(out, config, model, autoencoder, statistics, run, encoded)
     return out
+
+
+def common_rate(episodes: Sequence[Episode]) -> float:
+    """The one frame rate of all episodes: a model has one time step. Raises `InvalidInput` where there are several."""
+    rates = Counter(round(episode.fps, 3) for episode in episodes)
+    if not rates:
+        raise InvalidInput("no episodes to train on")
+    if len(rates) > 1:
+        counts = ", ".join(f"{count} at {rate:g} Hz" for rate, count in rates.most_common())
+        raise InvalidInput(f"a world model has one frame rate, these episodes have several ({counts}): choose one")
+    return next(iter(rates))
 
 
 def train_autoencoder(

@@ -136,3 +136,10 @@ def test_fine_tuning_starts_from_the_checkpoint_and_keeps_its_config(tmp_path: P
     assert tuned.config == start.config
     for name, weight in start.tensors.items():
         torch.testing.assert_close(tuned.tensors[name], weight, atol=2e-3, rtol=1e-2)
+
+
+def test_episodes_of_several_rates_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="3 at 20 Hz, 1 at 5 Hz"):
+        train(MICRO, [*EPISODES[:3], replace(EPISODES[3], fps=5.0)], tmp_path / "m", RUN)
+    slow = [replace(episode, fps=5.0) for episode in EPISODES]
+    assert load_checkpoint(train(MICRO, slow, tmp_path / "slow", RUN)).config.fps == 5.0
