@@ -173,13 +173,17 @@ def _parse_openpi(spec: str, allow_private: bool, api_key: str | None, deadlines
     scale = _velocity_scale(spec, space, given.get("velocity_scale"))
     camera = given.get("camera", "exterior_1")
     side = whole_number(spec, "image_size", given.get("image_size", str(IMAGE_SIZE[0])), 8, 2048)
+    rate = number(spec, "control_hz", given["control_hz"], 0.1, 1000.0)
+    chunk = whole_number(spec, "chunk", given["chunk"], 1, MAX_CHUNK)
     card = PolicyCard(
         name=given.get("name", address),
         spec=spec,
-        sha256=declaration_sha256({"address": endpoint.url, "velocity_scale": scale, **given}),
+        sha256=declaration_sha256(
+            {"url": endpoint.url, "acts": [space, rate, chunk, scale], "sees": [camera, side]}  # not what it is called
+        ),
         action_space=space,
-        control_hz=number(spec, "control_hz", given["control_hz"], 0.1, 1000.0),
-        chunk_length=whole_number(spec, "chunk", given["chunk"], 1, MAX_CHUNK),
+        control_hz=rate,
+        chunk_length=chunk,
         cameras=openpi_cameras(camera),
         resolution=(side, side),
     )
