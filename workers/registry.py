@@ -22,6 +22,18 @@ STAND_IN = "metaworld"
 """The world that is not a checkpoint's folder: the stand-in reality."""
 
 
+def pretrained(name: str) -> Path:
+    """The folder of weights that ship with dreamarena. Raises `InvalidInput` where there are none of that name."""
+    from importlib.util import find_spec
+
+    for room in ("worldmodels", "arena.learned"):
+        spec = find_spec(room)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            if (folder := Path(place) / "pretrained" / name).is_dir():
+                return folder
+    raise InvalidInput(f"no weights named {name!r} ship with this installation: `make train-demo` makes them")
+
+
 def open_context(settings: Settings) -> Context:
     """The store and the artifacts that `settings` name. Nobody watches the progress."""
     from arena.store import Store

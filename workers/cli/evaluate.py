@@ -1,0 +1,115 @@
+"""`dreamarena evaluate` and `dreamarena leaderboard`: policies in a world, judged and ranked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from workers.cli.session import Answer, Session
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Run policies in a world from the starts of recorded episodes, judge what happened, and rank them.
+
+    Run again with the same arguments, it does only what is missing.
+    """
+
+    world: str
+    """A world model's checkpoint folder, or `metaworld`, the stand-in reality."""
+    policies: tuple[str, ...]
+    """E.g. replay hold noise reverse bc:FOLDER openpi://HOST:PORT?action_space=joint_velocity&control_hz=15&chunk=8."""
+    episodes: Path
+    """The dataset that scenes are cut from, and that judges take demonstrations from unless told otherwise."""
+    layout: Path | None = None
+    """A TOML that declares the dataset's columns, where it does not do so itself."""
+    scenes: int | None = None
+    """How many scenes; all episodes by default."""
+    steps: int = 20
+    """Actions in each trial, at the world's rate."""
+    seed: int = 0
+    judge: Literal["auto", "demonstrations", "truth"] = "auto"
+    """`truth` asks a world that knows, `demonstrations` compares with recordings; `auto` picks what fits the world."""
+    batch: int = 8
+    """Scenes that are run together; workers share an evaluation by batches."""
+    sampler_steps: int = 5
+    """Denoising steps of a world model."""
+    guidance: float = 1.0
+    """Guidance of a world model on the last predicted frame; 1 is none."""
+    demonstrations: Path | None = None
+    """A dataset of its own for the judge, so that it is not made from the scenes that it judges."""
+    labelled: int = 48
+    """Labelled episodes, at most, that a judge by demonstrations is calibrated on."""
+    json: bool = False
+    """Print JSON and nothing else on stdout."""
+
+    def run(self, session: Session) -> Answer:
+        from workers.orchestrate import EvaluationPlan, evaluate
+
+        plan = EvaluationPlan(**{name: value for name, value in asdict(self).items() if name != "json"})
+        found = evaluate(session.context, plan, session.run)
+        return Answer(found, lambda console: show_ranking(found, console))
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Show the ranking of an evaluation."""
+
+    evaluation: Positional[str | None] = None
+    """Its id; the newest finished one by default."""
+    json: bool = False
+    """Print JSON and nothing else on stdout."""
+
+    def run(self, session: Session) -> Answer:
+        from arena.store import EvaluationStatus, NotFound
+
+        results = session.context.store.results
+        if self.evaluation is not None:
+            record = results.evaluation(self.evaluation)
+        else:
+            finished = [item for item in results.evaluations() if item.status is EvaluationStatus.DONE]
+            if not finished:
+                raise NotFound("there is no finished evaluation in the store: run `dreamarena evaluate` first")
+            record = finished[0]
+        if record.result is None:
+            raise NotFound(f"evaluation {record.id} is not finished: run its `dreamarena evaluate` again to resume it")
+        found = dict(record.result)
+        return Answer(found, lambda console: show_ranking(found, console))
+
+
+def show_ranking(found: dict[str, Any], console: Console) -> None:
+    """A ranking as a table, with what limits it below."""
+    table = Table("rank", "policy", "score", "95% interval", "success", "progress", "comparisons", "note")
+    for policy in found["policies"]:
+        table.add_row(*_row(policy))
+    console.print(table)
+    card = found["judge"]["card"]
+    if card and card["accuracy"] is not None:
+        console.print(
+            f"judge {found['judge']['name']}: right on {card['accuracy']:.0%} of {card['held_out']} held-out labelled "
+            f"trials (always saying what is commoner: {card['base_rate']:.0%})"
+        )
+    for note in found["notes"]:
+        console.print(f"note: {note}", markup=False)
+    console.print(f"evaluation {found['evaluation']}")
+
+
+def _row(policy: dict[str, Any]) -> tuple[str, ...]:
+    low, high = policy["rank"]
+    ends = [" open " if end is None else f"{end:+.2f}" for end in policy["interval"]]
+    success = f"{policy['successes']}/{policy['judged']}" if policy["judged"] else "-"
+    return (
+        f"{low}" if low == high else f"{low}-{high}",
+        policy["policy"],
+        "-" if policy["score"] is None else f"{policy['score']:+.2f}",
+        f"{ends[0]} to {ends[1]}",
+        success,
+        "-" if policy["progress"] is None else f"{policy['progress']:.0f}",
+        str(policy["comparisons"]),
+        policy["note"],
+    )

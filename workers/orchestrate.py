@@ -1,0 +1,110 @@
+"""An evaluation from its plan to its ranking: which steps there are, and in what order.
+
+The steps are jobs; this part only submits them and waits, so it can be stopped and started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from arena.contracts import InvalidInput
+from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
+from workers.jobs import Context, Json, Request, content_address
+from workers.judging import JudgeSpec
+from workers.steps.judge import JudgeInputs
+from workers.steps.rank import RankInputs
+
+RunJobs = Callable[[Sequence[Request]], list[Json]]
+"""Has jobs done, here or by workers, and returns their results in order."""
+
+ID_LETTERS = 16
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What a user asks for; see `dreamarena evaluate --help`."""
+
+    world: str
+    policies: tuple[str, ...]
+    episodes: Path
+    layout: Path | None = None
+    keep: tuple[str, ...] | None = None
+    scenes: int | None = None
+    steps: int = 20
+    seed: int = 0
+    judge: str = "auto"
+    batch: int = 8
+    sampler_steps: int = 5
+    guidance: float = 1.0
+    labelled: int = 48
+    demonstrations: Path | None = None
+    """The dataset that a judge by demonstrations is made from, where it is not `episodes`."""
+
+
+def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
+    """Roll out, judge and rank; what is stored already is not done again. Returns the ranking as JSON.
+
+    Raises `InvalidInput` where nothing came of any trial.
+    """
+    world = WorldSpec(name=_world_name(plan.world), sampler_steps=plan.sampler_steps, guidance=plan.guidance)
+    dataset = Dataset.at(plan.episodes, plan.layout, plan.keep)
+    if not plan.policies:
+        raise InvalidInput("an evaluation needs at least one policy, e.g. --policies replay hold noise")
+    batches = plan_rollouts(context, world, plan.policies, dataset, plan.scenes, plan.steps, plan.seed, plan.batch)
+    shown = dataset if plan.demonstrations is None else Dataset.at(plan.demonstrations)
+    judge = JudgeSpec(name=_judge(plan.judge, world, context), dataset=shown, seed=plan.seed, labelled=plan.labelled)
+    evaluation = _open(context, plan, batches, judge)
+
+    outcomes = run([Request("rollout", batch) for batch in batches])
+    rollouts = context.store.results.known_rollouts([t.rollout_id for batch in batches for t in batch.trials])
+    if not rollouts:
+        raise InvalidInput(f"no trial could be run: {outcomes[0]['failed'][0]['reason']}")
+    ids = tuple(trial.rollout_id for batch in batches for trial in batch.trials if trial.rollout_id in rollouts)
+    context.store.results.link_rollouts(evaluation, ids)
+
+    [judged] = run([Request("judge", JudgeInputs(judge=judge, world=world, rollouts=ids))])
+    names = tuple(context.workshop.policy(spec).card.name for spec in plan.policies)
+    ranked = RankInputs(
+        evaluation=evaluation,
+        rollouts=ids,
+        policies=names,
+        judge=judged["judge"],
+        judge_sha256=judged["judge_sha256"],
+        judge_card=judged["card"],
+        threshold=float(judged["card"]["threshold"]) if judged["card"] else 0.5,
+        failed=sum(len(outcome["failed"]) for outcome in outcomes),
+    )
+    [ranking] = run([Request("rank", ranked)])
+    return ranking
+
+
+def _open(context: Context, plan: EvaluationPlan, batches: Sequence[RolloutInputs], judge: JudgeSpec) -> str:
+    """Register the evaluation under the content address of everything that decides its outcome."""
+    config = {
+        "world": {"name": Path(plan.world).name, "sha256": batches[0].world_sha256, **batches[0].world.model_dump()},
+        "policies": sorted({(batch.policy, batch.policy_sha256) for batch in batches}),
+        "scenes": sorted({trial.scene_id for batch in batches for trial in batch.trials}),
+        "steps": plan.steps,
+        "judge": judge.model_dump(mode="json"),
+    }
+    sha256 = content_address([config, plan.seed])
+    context.store.results.open_evaluation(sha256[:ID_LETTERS], config, sha256, plan.seed)
+    return sha256[:ID_LETTERS]
+
+
+def _world_name(world: str) -> str:
+    """Checkpoints by absolute path, because a worker may run elsewhere in the same file system."""
+    return str(Path(world).resolve()) if Path(world).exists() else world
+
+
+def _judge(asked: str, world: WorldSpec, context: Context) -> str:
+    knows = context.workshop.world(world.name, world.sampler_steps, world.guidance).card.knows_success
+    if asked == "auto":
+        return "truth" if knows else "demonstrations"
+    if asked == "truth" and not knows:
+        raise InvalidInput(f"world {world.name} does not know whether a trial succeeded: use --judge demonstrations")
+    if asked == "demonstrations" and knows:
+        raise InvalidInput("the judge by demonstrations looks at a world model's latents: use --judge truth here")
+    return asked

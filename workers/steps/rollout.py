@@ -1,0 +1,79 @@
+"""The step `rollout`: a batch of scenes for one policy in one world, each stored as soon as the batch is through."""
+
+from __future__ import annotations
+
+from arena.contracts import InvalidInput, Policy, Rollout, Scene
+from arena.rollout import code_version, run_rollouts
+from workers.evaluation import RolloutInputs, Trial, scene_for
+from workers.jobs import Context, Json, Step
+from workers.rollouts import rollout_reference, save_rollout
+
+
+def rollout(inputs: RolloutInputs, context: Context) -> Json:
+    """Run the trials that are not stored yet. A trial that its policy broke off is reported, and missing."""
+    missing = [trial for trial in inputs.trials if not _stored(trial, context)]
+    failed = _run(inputs, missing, context) if missing else []
+    return {"rollouts": [trial.rollout_id for trial in inputs.trials], "ran": len(missing), "failed": failed}
+
+
+def intact(inputs: RolloutInputs, context: Context) -> bool:
+    """A batch in which a trial failed is tried again when it is asked for again."""
+    return all(_stored(trial, context) for trial in inputs.trials)
+
+
+def _stored(trial: Trial, context: Context) -> bool:
+    known = context.store.results.known_rollouts([trial.rollout_id])
+    return bool(known) and context.artifacts.has(rollout_reference(trial.rollout_id))
+
+
+def _run(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[Json]:
+    world = context.workshop.world(inputs.world.name, inputs.world.sampler_steps, inputs.world.guidance)
+    if world.card.sha256 != inputs.world_sha256:
+        raise InvalidInput(f"world {inputs.world.name} has changed since this evaluation was planned: start it again")
+    scenes = _scenes(inputs, trials, context)
+    policies = _policies(inputs, len(trials), context)
+    try:
+        outcomes = run_rollouts(
+            world,
+            policies,
+            scenes,
+            [trial.seed for trial in trials],
+            steps=inputs.steps,
+            kinematics=context.workshop.kinematics(scenes[0].robot),
+            config_sha256=inputs.world.config_sha256,
+            code=code_version(),
+            progress=context.progress,
+        )
+    finally:
+        for policy in policies:
+            policy.close()
+    failed: list[Json] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Rollout):
+            context.store.results.add_rollout(outcome, save_rollout(context.artifacts, outcome))
+        else:
+            failed.append({"scene": outcome.scene_id, "policy": outcome.policy, "reason": str(outcome.error)})
+    return failed
+
+
+def _scenes(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[Scene]:
+    """The scenes of the trials, cut again, because a message carries no images."""
+    card = context.workshop.world(inputs.world.name, inputs.world.sampler_steps, inputs.world.guidance).card
+    episodes = {episode.id: episode for episode in inputs.dataset.episodes(context)}
+    scenes = []
+    for trial in trials:
+        scene = scene_for(episodes[trial.episode_id], card) if trial.episode_id in episodes else None
+        if scene is None or scene.id != trial.scene_id:
+            raise InvalidInput(f"{inputs.dataset.path} no longer holds {trial.scene_id}: start the evaluation again")
+        scenes.append(scene)
+    return scenes
+
+
+def _policies(inputs: RolloutInputs, count: int, context: Context) -> list[Policy]:
+    factory = context.workshop.policy(inputs.policy)
+    if factory.card.sha256 != inputs.policy_sha256:
+        raise InvalidInput(f"policy {inputs.policy} has changed since this evaluation was planned: start it again")
+    return [factory.create() for _ in range(count)]
+
+
+STEP = Step("rollout", RolloutInputs, rollout, intact)

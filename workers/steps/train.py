@@ -1,0 +1,69 @@
+"""The step `train`: a world model from recorded episodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from arena.contracts import InvalidInput
+from workers.evaluation import Dataset
+from workers.jobs import Context, Inputs, Json, Step
+
+
+class TrainInputs(Inputs):
+    """`start` is a checkpoint folder to fine-tune, `start_fingerprint` the state of its files."""
+
+    preset: str
+    dataset: Dataset
+    out: str
+    steps: int
+    autoencoder_steps: int
+    batch: int
+    learning_rate: float
+    autoencoder_batch: int
+    autoencoder_learning_rate: float
+    seed: int
+    start: str | None
+    start_fingerprint: str | None
+
+
+def train(inputs: TrainInputs, context: Context) -> Json:
+    """Train, or go on where an interrupted run was. Returns where the checkpoint is and its hash."""
+    import torch
+
+    from worldmodels.checkpoint import load_checkpoint
+    from worldmodels.config import preset
+    from worldmodels.train import RECIPES, TrainConfig
+    from worldmodels.train import train as train_model
+
+    if Path(inputs.out).exists():
+        raise InvalidInput(f"{inputs.out} already exists: choose another --out, or remove it")
+    episodes = inputs.dataset.episodes(context)
+    recipe = RECIPES[preset(inputs.preset).name]
+    run = TrainConfig(
+        autoencoder=replace(
+            recipe.autoencoder,
+            steps=inputs.autoencoder_steps,
+            batch=inputs.autoencoder_batch,
+            learning_rate=inputs.autoencoder_learning_rate,
+        ),
+        denoiser=replace(recipe.denoiser, steps=inputs.steps, batch=inputs.batch, learning_rate=inputs.learning_rate),
+        images=recipe.images,
+        seed=inputs.seed,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+    start = load_checkpoint(Path(inputs.start)) if inputs.start else None
+    try:
+        out = train_model(preset(inputs.preset), episodes, Path(inputs.out), run, start, progress=context.progress)
+    except torch.cuda.OutOfMemoryError as error:
+        raise InvalidInput(f"the GPU's memory does not hold a batch of {inputs.batch}: lower --batch") from error
+    checkpoint = load_checkpoint(out)
+    return {"world": str(out), "sha256": checkpoint.sha256, "episodes": len(episodes), "preset": checkpoint.config.name}
+
+
+def intact(inputs: TrainInputs, context: Context) -> bool:
+    """The manifest is written last."""
+    return (Path(inputs.out) / "manifest.json").is_file()
+
+
+STEP = Step("train", TrainInputs, train, intact)
