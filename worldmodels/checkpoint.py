@@ -120,7 +120,7 @@ def save_checkpoint(
     Raises `InvalidInput` where `folder` exists (unless `replace`), where a weight is NaN or infinite (after
     the cast), or where the weights are not those of `config`.
     """
-    stored = {name: _stored(tensor, dtype) for name, tensor in tensors.items()}
+    stored = _stored(tensors, dtype)
     _check_tensors(config, stored, f"what is to be saved to {folder}")
     with atomic_directory(folder, replace=replace) as partial:
         save_file(stored, partial / WEIGHTS, metadata={"format": "pt"})
@@ -165,12 +165,23 @@ def _check_tensors(config: WorldModelConfig, tensors: Mapping[str, Tensor], wher
     check_finite(tensors, where)
 
 
-def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    if dtype is not None and tensor.is_floating_point():
-        tensor = tensor.to(dtype)
-    # safetensors refuses views of a shared storage; whole tensors, gigabytes at full size, are not copied.
-    return tensor.clone() if tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
+def _stored(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Tensors as safetensors wants them: contiguous, each with a storage of its own.
+
+    Only views and shared storages are copied, not the gigabytes of a full-size model.
+    """
+    stored: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if dtype is not None and tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes or storage.data_ptr() in storages:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        stored[name] = tensor
+    return stored
 
 
 def _refuse_pickles(folder: Path) -> None:

@@ -47,7 +47,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         # Only the zipped format, torch's since 1.6, can be mapped from disk.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        raise InvalidInput(f"{path} is refused: it holds more than tensors ({_one_line(error)})") from error
+        raise InvalidInput(
+            f"{path} is refused: it is damaged or holds more than tensors ({_one_line(error)})"
+        ) from error
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"{path} is not a complete torch checkpoint: {_one_line(error)}") from error
     return _tensors_only(loaded, path)
