@@ -1,0 +1,167 @@
+"""The main job end to end: videos in, a ranked leaderboard and a report out.
+
+Without episodes of the user's, the stand-in robot records some, the shipped world model imagines, and the
+ranking is held against what the same policies do in the stand-in reality. With the user's own, the shipped
+model is fine-tuned on some of them for a few minutes first, and the others are held out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from arena.contracts import Episode, InvalidInput
+from workers.cli.session import Session
+from workers.evaluation import Dataset, WorldSpec
+from workers.jobs import Context, Json, Request, fingerprint
+from workers.orchestrate import EvaluationPlan, evaluate
+from workers.registry import STAND_IN, pretrained
+from workers.report import write_report
+from workers.showcase import Exhibit, exhibit_report
+from workers.steps.record import RecordInputs
+from workers.steps.replay import ReplayInputs
+from workers.steps.train import TrainInputs
+
+TASKS = ("drawer-open-v3", "drawer-close-v3", "button-press-topdown-v3")
+SCENES_SEED, JUDGE_SEED, TRAINING_SEED = 2, 1, 0
+"""Of the recordings: what policies and judge are tried on is never what the world model was trained on."""
+WORLD, CLONED = "tiny-metaworld", "bc-metaworld"
+CONTROLS = ("replay", "hold", "noise", "reverse")
+
+
+@dataclass
+class Demo:
+    """One run of the demo, step by step; what a run before finished is taken from the store in `out`."""
+
+    session: Session
+    out: Path
+    scenes: int = 12
+    steps: int = 30
+    labelled: int = 48
+    sampler_steps: int = 5
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def run(self, episodes: Path | None) -> Json:
+        """Everything; returns the ranking, the replay's fidelity and where the report is."""
+        return self.on_recordings() if episodes is None else self.on_videos(episodes)
+
+    def on_recordings(self) -> Json:
+        """The demo on the stand-in robot: ranking in imagination, and the truth beside it."""
+        scenes = self._record(SCENES_SEED, max(2, -(-self.scenes * 2 // len(TASKS))), "scenes")
+        judged_on = self._record(JUDGE_SEED, 20, "judge")
+        world = str(pretrained(WORLD))
+        policies = ("replay", f"bc:{pretrained(CLONED)}", *CONTROLS[1:])
+        plan = EvaluationPlan(
+            world=world, policies=policies, episodes=scenes, demonstrations=judged_on, scenes=self.scenes,
+            steps=self.steps, labelled=self.labelled, sampler_steps=self.sampler_steps, batch=self.scenes,
+        )  # fmt: skip
+        ranking = self._timed("ranking in imagination", lambda: evaluate(self._context, plan, self.session.run))
+        real = EvaluationPlan(
+            world=STAND_IN, policies=policies, episodes=scenes, scenes=self.scenes, steps=self.steps, batch=self.scenes
+        )
+        truth = self._timed("the truth", lambda: evaluate(self._context, real, self.session.run))
+        fidelity = self._replay(world, Dataset.at(scenes), (0.5, 1.0))
+        return self._report(
+            ranking, fidelity, truth["evaluation"],
+            title="Five policies, ranked in a world model",
+            subtitle="Imagined from the first frame of recorded Meta-World episodes. In each film: imagined above, "
+            "the stand-in reality below.",
+            notes=[],
+        )  # fmt: skip
+
+    def on_videos(self, episodes: Path) -> Json:
+        """The demo on the user's own videos: fine-tune, measure on held-out episodes, rank the controls."""
+        found, rate, notes = self._usable(episodes)
+        held = found[:: max(2, len(found) // 2)][:2] if len(found) < 8 else found[::4]
+        held_ids = tuple(episode.id for episode in held)
+        learned_ids = tuple(e.id for e in found if e.id not in held_ids)
+        world = self._fine_tune(Dataset.at(episodes, keep=learned_ids))
+        dataset = Dataset.at(episodes, keep=held_ids)
+        fidelity = self._replay(world, dataset, (2 / rate, 1.0))
+        plan = EvaluationPlan(
+            world=world, policies=CONTROLS, episodes=episodes, keep=tuple(e.id for e in found), scenes=self.scenes,
+            steps=round(6 * rate), sampler_steps=self.sampler_steps, batch=self.scenes, labelled=self.labelled,
+        )  # fmt: skip
+        ranking = self._timed("ranking in imagination", lambda: evaluate(self._context, plan, self.session.run))
+        notes.append(f"fine-tuned on {len(learned_ids)} episodes; fidelity is of {len(held_ids)} held-out ones")
+        return self._report(
+            ranking, fidelity, None,
+            title="Control policies in a world model of your videos",
+            subtitle=f"{len(found)} episodes at {rate:g} Hz; imagined from their first frames.",
+            notes=notes,
+        )  # fmt: skip
+
+    @property
+    def _context(self) -> Context:
+        return self.session.context
+
+    def _record(self, seed: int, each: int, name: str) -> Path:
+        out = (self.out / "recordings" / name).resolve()
+        inputs = RecordInputs(
+            out=str(out), tasks=TASKS, episodes_per_task=each, seed=seed, height=64, width=96
+        )  # fmt: skip
+        self._timed(f"recording {name}", lambda: self.session.run([Request("record", inputs)]))
+        return out
+
+    def _usable(self, path: Path) -> tuple[Sequence[Episode], float, list[str]]:
+        """The episodes of the commonest frame rate: a model has one. Raises `InvalidInput` for fewer than 4."""
+        episodes = Dataset.at(path).episodes(self._context)
+        rate, count = Counter(round(episode.fps, 3) for episode in episodes).most_common(1)[0]
+        chosen = sorted((e for e in episodes if round(e.fps, 3) == rate), key=lambda episode: episode.id)
+        if count < 4:
+            raise InvalidInput(f"{path} has {count} episodes at {rate:g} Hz: the demo needs 4, two of them held out")
+        left = len(episodes) - count
+        notes = [f"{left} episodes at other frame rates than {rate:g} Hz were left out"] if left else []
+        return chosen, rate, notes
+
+    def _fine_tune(self, dataset: Dataset) -> str:
+        start = pretrained(WORLD)
+        out = (self.out / f"world-{dataset.fingerprint[:12]}").resolve()
+        inputs = TrainInputs(
+            preset="tiny", dataset=dataset, out=str(out), steps=300, autoencoder_steps=700, batch=4,
+            autoencoder_batch=12, learning_rate=3e-4, autoencoder_learning_rate=1e-3, seed=0,
+            start=str(start), start_fingerprint=fingerprint(start),
+        )  # fmt: skip
+        [trained] = self._timed("fine-tuning", lambda: self.session.run([Request("train", inputs)]))
+        return str(trained["world"])
+
+    def _replay(self, world: str, dataset: Dataset, seconds: tuple[float, ...]) -> list[dict[str, Any]]:
+        inputs = ReplayInputs(
+            world=WorldSpec(name=world, sampler_steps=self.sampler_steps), world_fingerprint=fingerprint(Path(world)),
+            dataset=dataset, seconds=seconds, limit=12, seed=0, batch=12,
+        )  # fmt: skip
+        [report] = self._timed("replay", lambda: self.session.run([Request("replay", inputs)]))
+        return list(report["fidelity"])
+
+    def _report(
+        self,
+        ranking: Json,
+        fidelity: list[dict[str, Any]],
+        truth: str | None,
+        title: str,
+        subtitle: str,
+        notes: list[str],
+    ) -> Json:
+        seconds = {name: f"{value:.0f} s" for name, value in self.timings.items()}
+        exhibit = Exhibit(
+            evaluation=ranking["evaluation"], truth=truth, fidelity=fidelity, title=title, subtitle=subtitle,
+            notes=notes, made={"time taken": seconds},
+        )  # fmt: skip
+        with self.session.progress() as progress:
+            from dataclasses import replace
+
+            data = exhibit_report(exhibit, replace(self._context, progress=progress), self.out / "videos")
+        page = write_report(data, self.out)
+        true = {s.policy: [s.true.successes, s.true.trials] for s in data.policies if s.true}
+        return {**ranking, "true_success": true, "fidelity": fidelity, "report": str(page), "seconds": self.timings}
+
+    def _timed(self, name: str, work: Any) -> Any:
+        began = time.monotonic()
+        self.session.say(f"{name} ...")
+        result = work()
+        self.timings[name] = round(time.monotonic() - began, 1)
+        return result
