@@ -1,0 +1,173 @@
+"""The behaviour-cloning network: images, the robot's state and an instruction to a chunk of displacements.
+
+Images go through a small convolutional encoder of their own for each camera; the instruction scales and
+shifts its features (FiLM, Perez et al., arXiv 1709.07871), so that what is looked for depends on what is
+wanted; and a spatial softmax (Levine et al., arXiv 1504.00702) turns them into the places of
+features, which generalises from few demonstrations where a flattened map would learn them by heart.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arena.contracts import InvalidInput
+
+POSITION = 3
+TARGETS = POSITION + 1
+"""What is predicted for each action: a displacement in the robot's base frame, and the gripper."""
+STATE_FEATURES = POSITION + 2 * 3 + 1
+"""Position, sines and cosines of the Euler angles (which would jump at pi), gripper."""
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "height": (16, 512),
+    "width": (16, 512),
+    "chunk_length": (1, 100),
+    "word_buckets": (2, 4096),
+    "word_width": (1, 256),
+    "channels": (8, 256),
+    "keypoints": (1, 256),
+    "hidden": (8, 1024),
+    "steps": (1, 10_000_000),
+    "batch": (1, 4096),
+    "learning_rate": (1e-7, 1.0),
+    "weight_decay": (0.0, 1.0),
+    "warmup": (0, 1_000_000),
+    "position_noise": (0.0, 1.0),
+    "shift_pixels": (0, 64),
+    "brightness": (0.0, 0.9),
+}
+
+
+@dataclass(frozen=True)
+class CloningConfig:
+    """The network, how it is trained, and with what augmentation. Raises `InvalidInput` for values out of range."""
+
+    cameras: tuple[str, ...] = ("exterior_1", "wrist")
+    height: int = 64
+    width: int = 96
+    chunk_length: int = 5
+    """Actions predicted, and carried out, from one observation."""
+    word_buckets: int = 256
+    word_width: int = 16
+    channels: int = 32
+    keypoints: int = 32
+    """Per camera."""
+    hidden: int = 256
+    steps: int = 3000
+    batch: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: int = 50
+    position_noise: float = 0.005
+    """Standard deviation in m of what is added to the position that the policy is told, with the targets left
+    where they are: it learns to come back to the demonstrated path instead of drifting on beside it."""
+    shift_pixels: int = 2
+    """Largest shift of an image, each camera by itself."""
+    brightness: float = 0.2
+    """Largest relative change."""
+    only_successes: bool = True
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name in _RANGES:
+                self._check_number(field.name, whole=field.type == "int")
+        if not self.cameras or len(set(self.cameras)) < len(self.cameras) or not all(map(_is_name, self.cameras)):
+            raise InvalidInput(f"cloning: cameras must be different names, at least one, not {self.cameras!r}")
+        if self.channels % 8:
+            raise InvalidInput(f"cloning: channels must be a multiple of 8, not {self.channels}")
+        if not isinstance(self.only_successes, bool):
+            raise InvalidInput(f"cloning: only_successes must be true or false, not {self.only_successes!r}")
+
+    def _check_number(self, name: str, whole: bool) -> None:
+        value, (low, high) = getattr(self, name), _RANGES[name]
+        fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not (fits and low <= value <= high):
+            kind = "a whole number" if whole else "a number"
+            raise InvalidInput(f"cloning: {name} must be {kind} from {low:g} to {high:g}, not {value!r}")
+
+
+def word_ids(instructions: Sequence[str], buckets: int) -> Tensor:
+    """`(B, L)` int64: each word's bucket by its hash, from 1 on; 0 fills up. No vocabulary has to be kept."""
+    rows = [[1 + zlib.crc32(word.encode()) % (buckets - 1) for word in _words(text)] for text in instructions]
+    longest = max(1, *(len(row) for row in rows)) if rows else 1
+    return torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.int64)
+
+
+def state_features(state: Tensor, position_mean: Tensor, position_scale: Tensor) -> Tensor:
+    """`(B, 7)` states in m and rad to `(B, STATE_FEATURES)`."""
+    position = (state[:, :POSITION] - position_mean) / position_scale
+    return torch.cat([position, state[:, 3:6].sin(), state[:, 3:6].cos(), state[:, 6:]], dim=1)
+
+
+class CloningNetwork(nn.Module):
+    """Predicts `chunk_length` normalised displacements and gripper positions at once."""
+
+    def __init__(self, config: CloningConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.words = nn.EmbeddingBag(config.word_buckets, config.word_width, mode="mean", padding_idx=0)
+        self.encoders = nn.ModuleList(ImageEncoder(config) for _ in config.cameras)
+        seen = len(config.cameras) * (2 * config.keypoints + config.channels)
+        self.head = nn.Sequential(
+            nn.Linear(seen + STATE_FEATURES + config.word_width, config.hidden),
+            nn.ReLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.ReLU(),
+            nn.Linear(config.hidden, config.chunk_length * TARGETS),
+        )
+
+    def forward(self, images: Sequence[Tensor], state: Tensor, words: Tensor) -> Tensor:
+        """Images `(B, 3, H, W)` in [0, 1] per camera, `(B, STATE_FEATURES)`, `(B, L)` word ids.
+
+        Returns `(B, N, TARGETS)`: displacements from the current position, in units of their scale in the
+        demonstrations, then the gripper position.
+        """
+        wanted = self.words(words)
+        seen = [encoder(image, wanted) for encoder, image in zip(self.encoders, images, strict=True)]
+        chunk: Tensor = self.head(torch.cat([*seen, state, wanted], dim=1))
+        return chunk.view(-1, self.config.chunk_length, TARGETS)
+
+
+class ImageEncoder(nn.Module):
+    """One camera's image to where features are, and how strong they are on the whole."""
+
+    def __init__(self, config: CloningConfig) -> None:
+        super().__init__()
+        # One large step to a quarter of the size: two smaller ones cost about twice as much on a CPU.
+        self.coarse = nn.Sequential(
+            nn.Conv2d(3, config.channels, 8, stride=4, padding=2), nn.GroupNorm(8, config.channels)
+        )
+        self.film = nn.Linear(config.word_width, 2 * config.channels)
+        self.fine = nn.Sequential(
+            nn.Conv2d(config.channels, config.channels, 3, padding=1), nn.GroupNorm(8, config.channels), nn.ReLU()
+        )
+        self.attention = nn.Conv2d(config.channels, config.keypoints, 1)
+
+    def forward(self, image: Tensor, wanted: Tensor) -> Tensor:
+        """`(B, 3, H, W)` in [0, 1] and `(B, word_width)` to `(B, 2 * keypoints + channels)`."""
+        scale, shift = self.film(wanted)[:, :, None, None].chunk(2, dim=1)
+        features = self.fine(F.relu(self.coarse(2.0 * image - 1.0) * (1.0 + scale) + shift))
+        return torch.cat([spatial_softmax(self.attention(features)), features.mean(dim=(2, 3))], dim=1)
+
+
+def spatial_softmax(maps: Tensor) -> Tensor:
+    """`(B, K, h, w)` to `(B, 2 K)`: the expected x and y of each map's softmax, in [-1, 1]."""
+    weights = maps.flatten(2).softmax(dim=2).view_as(maps)
+    across = torch.linspace(-1.0, 1.0, maps.shape[3], dtype=maps.dtype, device=maps.device)
+    down = torch.linspace(-1.0, 1.0, maps.shape[2], dtype=maps.dtype, device=maps.device)
+    return torch.cat([weights.sum(2) @ across, weights.sum(3) @ down], dim=1)
+
+
+def _words(instruction: str) -> list[str]:
+    return re.findall(r"\w+", instruction.lower())
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
