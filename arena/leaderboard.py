@@ -91,8 +91,9 @@ def build_leaderboard(
 ) -> Leaderboard:
     """Rank the policies of `rollouts` by one judge's `verdicts`, whose probability counts as success at `threshold`.
 
-    `truth` are trials in a world that knows success, of which those without an outcome are ignored.
-    Verdicts on other rollouts are ignored. Raises `InvalidInput` for verdicts of more than one judge.
+    A verdict that speaks of progress alone (a judge that could not be calibrated) counts in comparisons by its
+    progress, and in no success rate. `truth` are trials in a world that knows success, of which those without an
+    outcome are ignored. Verdicts on other rollouts are ignored. Raises `InvalidInput` for verdicts of more than one judge.
     """
     by_id = _verdicts_of_one_judge(rollouts, verdicts)
     judged = [_paired(trial, by_id[trial.id]) for trial in rollouts if trial.id in by_id]
@@ -108,6 +109,25 @@ def build_leaderboard(
     )
 
 
+def headline(ranking: Ranking) -> str:
+    """What a ranking says, in a sentence that claims no more than it does."""
+    if len(ranking.policies) < 2 or not ranking.comparisons:
+        return "Nothing was compared yet."
+    if len(ranking.groups) > 1:
+        return f"{len(ranking.groups)} groups of policies never met: there is no overall winner."
+    best = ranking.policies[0]
+    rivals = [place.policy for place in ranking.policies[1:] if place.rank_low == 1]
+    if not rivals:
+        return f"{best.policy} is the best of {len(ranking.policies)} policies."
+    return f"{best.policy} leads, but is not told apart from {_listed(rivals)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > 3:
+        return f"{names[0]}, {names[1]} and {len(names) - 2} others"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
 def _verdicts_of_one_judge(rollouts: Sequence[Trial], verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
     known = {trial.id for trial in rollouts}
     mine = [verdict for verdict in verdicts if verdict.rollout_id in known]
@@ -118,6 +138,9 @@ def _verdicts_of_one_judge(rollouts: Sequence[Trial], verdicts: Sequence[Verdict
 
 
 def _paired(trial: Trial, verdict: Verdict) -> JudgedRollout:
+    if verdict.success_probability is None and not verdict.abstained:
+        # Nobody is claimed to have succeeded, so that the further progress wins.
+        verdict = replace(verdict, success_probability=0.0)
     return JudgedRollout(trial.policy, trial.world, trial.scene_id, trial.seed, verdict)
 
 
@@ -145,9 +168,10 @@ def _summary(
     said = [verdicts[trial.id] for trial in own if trial.id in verdicts]
     spoken = [verdict for verdict in said if not verdict.abstained]
     progress = [verdict.progress for verdict in spoken if verdict.progress is not None]
+    chances = [verdict.success_probability for verdict in spoken if verdict.success_probability is not None]
     return PolicySummary(
         policy,
-        Rate(sum((verdict.success_probability or 0.0) >= threshold for verdict in spoken), len(spoken)),
+        Rate(sum(chance >= threshold for chance in chances), len(chances)),
         sum(progress) / len(progress) if progress else None,
         abstentions=len(said) - len(spoken),
         rollouts=len(own),

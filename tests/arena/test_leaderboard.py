@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from arena.contracts import InvalidInput, Verdict
-from arena.leaderboard import Rate, build_leaderboard
+from arena.contracts import InvalidInput, RankedPolicy, Ranking, Verdict
+from arena.leaderboard import Rate, build_leaderboard, headline
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,26 @@ def test_policies_without_verdicts_are_listed_apart() -> None:
     assert board.ranking.groups == (("a",), ("b",))
     assert board.policies[0].judged == Rate(0, 0)
     assert board.policies[0].progress is None
+
+
+def test_a_judge_without_calibration_ranks_by_progress_and_claims_no_success() -> None:
+    far, near = trials("far", 8), trials("near", 8)
+    verdicts = [Verdict(t.id, "judge", "judge", None, 80.0 if t in far else 10.0) for t in [*far, *near]]
+    board = build_leaderboard([*far, *near], verdicts)
+    assert [p.policy for p in board.policies] == ["far", "near"]
+    assert board.ranking.comparisons == 8
+    assert [p.judged for p in board.policies] == [Rate(0, 0), Rate(0, 0)]
+
+
+def ranking(*ranks: tuple[str, int, int], groups: int = 1) -> Ranking:
+    places = tuple(RankedPolicy(name, low, high, 0.0, -1.0, 1.0, 3) for name, low, high in ranks)
+    return Ranking(places, tuple((p.policy,) for p in places[:groups]), comparisons=3)
+
+
+def test_the_headline_claims_no_more_than_the_ranking() -> None:
+    assert headline(ranking(("a", 1, 1), ("b", 2, 2))) == "a is the best of 2 policies."
+    assert headline(ranking(("a", 1, 2), ("b", 1, 2), ("c", 3, 3))) == "a leads, but is not told apart from b."
+    many = [(name, 1, 5) for name in "abcde"]
+    assert headline(ranking(*many)) == "a leads, but is not told apart from b, c and 2 others."
+    assert "no overall winner" in headline(ranking(("a", 1, 2), ("b", 1, 2), groups=2))
+    assert headline(ranking(("a", 1, 1))) == "Nothing was compared yet."
