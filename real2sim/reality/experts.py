@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -30,7 +31,10 @@ class ScriptedExpert:
         self._policy = expert(task)
 
     def __call__(self, observation: FloatArray) -> FloatArray:
-        return np.clip(np.asarray(self._policy.get_action(observation), dtype=np.float64), -1.0, 1.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that an effort is above 1: it is clipped here
+            effort = self._policy.get_action(observation)
+        return np.clip(np.asarray(effort, dtype=np.float64), -1.0, 1.0)
 
 
 class NoisyExpert(ScriptedExpert):

@@ -84,8 +84,10 @@ def record(
     The result does not depend on `workers` or on interruptions. Raises `InvalidInput` for unknown tasks or kinds,
     and where `out` holds another kind of dataset.
     """
-    if workers < 1 or max_frames < 2 or height < 1 or width < 1:
-        raise InvalidInput(f"cannot record with {workers} workers, {max_frames} frames and pictures {width}x{height}")
+    if workers < 1 or max_frames < 2:
+        raise InvalidInput(f"a recording needs 1 worker and 2 frames at least, not {workers} and {max_frames}")
+    if min(height, width) < 2 or height % 2 or width % 2:
+        raise InvalidInput(f"pictures must have even sides for their videos, not {width}x{height}")
     plans = plan(tasks, episodes_per_task, seed, kinds)
     writer = LeRobotWriter(
         out,
