@@ -135,10 +135,8 @@ def to_images(frames: Frames, config: CloningConfig) -> Tensor:
 def _choose(episodes: Sequence[Episode], config: CloningConfig) -> list[Episode]:
     chosen = [episode for episode in episodes if len(episode) > 1 and (episode.success or not config.only_successes)]
     if not chosen:
-        kind = "successful " if config.only_successes else ""
-        raise InvalidInput(
-            f"cloning needs at least one {kind}episode of two frames; there is none among {len(episodes)}"
-        )
+        kind, way = ("successful ", ", or only_successes=False") if config.only_successes else ("", "")
+        raise InvalidInput(f"cloning needs a {kind}episode of two frames or more among the {len(episodes)}{way}")
     for episode in chosen:
         if missing := [camera for camera in config.cameras if camera not in episode.cameras]:
             raise InvalidInput(

@@ -196,8 +196,8 @@ def test_an_existing_folder_is_not_overwritten(trained: Path) -> None:
 @pytest.mark.parametrize(
     ("episodes", "message"),
     [
-        ([], "at least one successful episode"),
-        ([episode(success=False)], "at least one successful episode"),
+        ([], "needs a successful episode.*, or only_successes=False"),
+        ([episode(success=False)], "needs a successful episode.*, or only_successes=False"),
         ([replace(episode("blind"), cameras={})], "episode blind has no camera 'wrist'"),
         ([episode("a"), replace(episode("slow"), fps=5.0)], "slow has 5"),
     ],
