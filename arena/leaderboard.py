@@ -93,7 +93,7 @@ def build_leaderboard(
 
     A verdict that speaks of progress alone (a judge that could not be calibrated) counts in comparisons by its
     progress, and in no success rate. `truth` are trials in a world that knows success, of which those without an
-    outcome are ignored. Verdicts on other rollouts are ignored. Raises `InvalidInput` for verdicts of more than one judge.
+    outcome are ignored. Verdicts on other rollouts are ignored. Raises `InvalidInput` for verdicts of several judges.
     """
     by_id = _verdicts_of_one_judge(rollouts, verdicts)
     judged = [_paired(trial, by_id[trial.id]) for trial in rollouts if trial.id in by_id]

@@ -1,0 +1,165 @@
+"""The pages, run by Streamlit's own test runner on a store that this test filled."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from arena.contracts import InvalidInput, RankedPolicy
+from arena.store import Store
+from tests.ui.conftest import HOSTILE
+from ui import leaderboard
+from ui.stored import films, plain
+from workers.settings import Settings
+
+APP = Path(__file__).resolve().parents[2] / "ui" / "app.py"
+SECONDS = 120.0
+
+
+def rollouts_page() -> AppTest:
+    return AppTest.from_string("from ui import rollouts\nrollouts.page()", default_timeout=SECONDS).run()
+
+
+def app() -> AppTest:
+    return AppTest.from_file(str(APP), default_timeout=SECONDS).run()
+
+
+def shown(page: AppTest) -> str:
+    return "\n".join(element.value for kind in (page.markdown, page.caption, page.subheader) for element in kind)
+
+
+def test_an_empty_store_gets_advice(settings: Settings) -> None:
+    page = app()
+    assert not page.exception
+    assert "dreamarena evaluate" in page.info[0].value
+    assert "dreamarena evaluate" in rollouts_page().info[0].value
+
+
+def test_the_leaderboard_shows_the_ranking_and_what_limits_it(filled: Store) -> None:
+    page = app()
+    assert not page.exception
+    table = page.dataframe[0].value
+    assert list(table["Policy"]) == ["good", "bad"]
+    assert list(table["Judged success"]) == ["100% (44–100%), 3/3", "0% (0–66%), 0/2"]
+    assert list(table["True success"]) == ["100% (44–100%), 3/3", "0% (0–56%), 0/3"]
+    assert list(table["Abstained"]) == ["0", "1"]
+    text = shown(page)
+    assert plain("the judge abstained on 1 rollouts") in text
+    assert "latent" in text
+
+
+def test_a_rollout_is_found_by_task_scene_and_policy(filled: Store) -> None:
+    page = rollouts_page()
+    assert not page.exception
+    assert [box.label for box in page.selectbox] == ["Evaluation", "Task", "Scene", "Policy", "Seed"]
+    assert {metric.label: metric.value for metric in page.metric}["Judged"] == "failure (20%)"
+    page.selectbox[3].select("good").run()
+    assert {metric.label: metric.value for metric in page.metric} == {
+        "Judged": "success (90%)",
+        "Progress": "96 / 100",
+        "True outcome": "success",
+    }
+    assert len(page.get("video")) == 2
+    assert "w" * 64 in "\n".join(page.dataframe[0].value["value"])
+
+
+def test_an_abstention_is_shown_as_one(filled: Store) -> None:
+    page = rollouts_page()
+    page.selectbox[2].select("scene-2").run()
+    assert {metric.label: metric.value for metric in page.metric}["Judged"] == "abstained"
+
+
+def test_hostile_text_is_shown_and_not_interpreted(filled: Store) -> None:
+    text = shown(rollouts_page())
+    assert plain(HOSTILE) in text
+    assert not re.search(r"(?<!\\)[<\[]", text)
+
+
+def test_a_film_that_is_gone_is_a_line_and_no_traceback(filled: Store, settings: Settings) -> None:
+    shutil.rmtree(settings.artifacts_location)
+    page = rollouts_page()
+    assert not page.exception
+    assert "is not in" in page.error[0].value
+
+
+def test_films_outside_the_artifacts_are_refused(settings: Settings) -> None:
+    with pytest.raises(InvalidInput, match="not an artifact's reference"):
+        films(settings.artifacts_location, "rollouts/../../secret")
+
+
+def test_a_bad_setting_is_a_line(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setenv("DREAMARENA_DATABASE_URL", "mysql://host/name")
+    page = app()
+    assert not page.exception
+    assert "mysql" in page.error[0].value
+
+
+def test_open_intervals_end_in_arrows_at_the_axis() -> None:
+    places = [RankedPolicy("<i>a</i>", 1, 1, 2.0, 0.5, np.inf, 4), RankedPolicy("b", 2, 2, -2.0, -np.inf, -0.5, 4)]
+    figure = leaderboard.forest(places)
+    points, left, right = figure.data
+    assert list(left.y) == [1]
+    assert list(right.y) == [0]
+    low, high = figure.layout.xaxis.range
+    assert right.x[0] == points.x[0] + points.error_x.array[0] == high
+    assert left.x[0] == points.x[1] - points.error_x.arrayminus[1] == low
+    assert figure.layout.yaxis.ticktext == ("&lt;i&gt;a&lt;/i&gt;", "b")
+
+
+@pytest.mark.slow
+def test_a_browser_draws_the_leaderboard(filled: Store, tmp_path: Path) -> None:
+    """The whole way: the server that `dreamarena ui` starts, and a real browser that runs its scripts."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("needs chromium")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--browser.gatherUsageStats=false", *options]
+    log = tmp_path / "streamlit.log"
+    server = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT, cwd=tmp_path)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server)
+        document = _dump(browser, f"http://127.0.0.1:{port}/", tmp_path)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(SECONDS)
+    assert "Leaderboard" in document, log.read_text()
+    assert "js-plotly-plot" in document
+    assert "Traceback" not in document
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.read() == b"ok"
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.2)
+    pytest.fail("the server did not start")
+
+
+def _dump(browser: str, url: str, folder: Path) -> str:
+    """The page's document after its scripts ran."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    options += ["--no-first-run", f"--user-data-dir={folder / 'browser'}", "--disable-component-update"]
+    command = [browser, *options, "--virtual-time-budget=60000", "--timeout=60000", "--dump-dom", url]
+    environment = {**os.environ, "HOME": str(folder)}
+    found = subprocess.run(command, capture_output=True, timeout=2 * SECONDS, env=environment, check=True)
+    return found.stdout.decode()

@@ -1,0 +1,21 @@
+"""The Streamlit application: `dreamarena ui`, or `streamlit run ui/app.py`."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui import leaderboard, rollouts
+
+
+def main() -> None:
+    st.set_page_config(page_title="dreamarena", page_icon=":material/leaderboard:", layout="wide")
+    pages = [
+        st.Page(leaderboard.page, title="Leaderboard", icon=":material/leaderboard:", url_path="board", default=True),
+        st.Page(rollouts.page, title="Rollouts", icon=":material/movie:", url_path="rollouts"),
+    ]
+    st.navigation(pages, position="top").run()
+
+
+# Streamlit runs this file as a script, once for every interaction.
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What the pages show, read from the store and the artifacts that the settings name."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import PurePosixPath
+
+import fsspec
+import streamlit as st
+
+from arena.contracts import DreamarenaError, InvalidInput, Verdict
+from arena.episodes.atomic import MANIFEST
+from arena.leaderboard import Leaderboard, build_leaderboard
+from arena.store import EvaluationRecord, RolloutRecord, Store
+from workers.settings import load_settings
+
+MAX_FILM_BYTES = 200 << 20
+MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>:$&])")
+EMPTY = """**Nothing has been evaluated here yet.** Record some episodes, or take your own, and let policies act:
+
+```sh
+dreamarena record --help
+dreamarena evaluate --help
+```
+
+or run `make demo` and look at what it made: `DREAMARENA_HOME=out/demo/store dreamarena ui`."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation: its rollouts, what one judge said of each, and from which probability that is success."""
+
+    record: EvaluationRecord
+    rollouts: tuple[RolloutRecord, ...]
+    verdicts: Mapping[str, Verdict]
+    threshold: float
+    notes: tuple[str, ...]
+
+    def board(self) -> Leaderboard:
+        return build_leaderboard(
+            self.rollouts, list(self.verdicts.values()), truth=self.rollouts, threshold=self.threshold
+        )
+
+
+def complaining(page: Callable[[], None]) -> Callable[[], None]:
+    """Show an error that the user can mend as one line, as the command line does."""
+
+    @wraps(page)
+    def guarded() -> None:
+        try:
+            page()
+        except DreamarenaError as error:
+            st.error(plain(str(error)))
+
+    return guarded
+
+
+def choose_evaluation() -> Evaluated | None:
+    """Let the user choose an evaluation, newest first. None, with advice on the page, where there is none."""
+    store = open_store(load_settings().store_url)
+    records = {record.id: record for record in store.results.evaluations()}
+    if not records:
+        st.info(EMPTY)
+        return None
+    chosen = st.selectbox("Evaluation", list(records), format_func=lambda id: _described(records[id]))
+    return read_evaluation(store, records[chosen])
+
+
+def read_evaluation(store: Store, record: EvaluationRecord) -> Evaluated:
+    """A finished evaluation by the judge that ranked it; a running one by the only judge that spoke so far."""
+    rollouts = store.results.rollouts(record.id)
+    result = record.result or {}
+    judge = result.get("judge") or {}
+    verdicts = store.results.verdicts([rollout.id for rollout in rollouts], judge.get("sha256"))
+    threshold = (judge.get("card") or {}).get("threshold")
+    return Evaluated(
+        record,
+        tuple(rollouts),
+        {verdict.rollout_id: verdict for verdict in verdicts},
+        0.5 if threshold is None else float(threshold),
+        tuple(result.get("notes", ())),
+    )
+
+
+@st.cache_resource(show_spinner="Opening the store", max_entries=4)
+def open_store(url: str) -> Store:
+    return Store(url)
+
+
+@st.cache_data(show_spinner="Fetching the film", max_entries=32)
+def films(location: str, reference: str) -> dict[str, bytes]:
+    """The mp4 files of a rollout by camera. Raises `InvalidInput` where the artifact is not there, whole."""
+    if ".." in PurePosixPath(reference).parts or PurePosixPath(reference).is_absolute():
+        raise InvalidInput(f"{reference!r} is not an artifact's reference")
+    files, root = fsspec.core.url_to_fs(location)
+    folder = f"{root}/{reference}"
+    if not files.exists(f"{folder}/{MANIFEST}"):
+        raise InvalidInput(f"the film {reference} is not in {location}: is DREAMARENA_ARTIFACTS where it was made?")
+    names = sorted(name for name in files.ls(folder, detail=False) if name.endswith(".mp4"))
+    if large := [name for name in names if files.size(name) > MAX_FILM_BYTES]:
+        raise InvalidInput(f"{large[0]} is too large to be shown ({files.size(large[0]) >> 20} MB)")
+    return {PurePosixPath(name).stem: files.cat_file(name) for name in names}
+
+
+def plain(text: str) -> str:
+    """Text that Streamlit shows as it is: instructions and names are not ours, and it would read them as Markdown."""
+    return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def plain_html(text: str) -> str:
+    """The same for plotly, which reads HTML."""
+    return html.escape(text)
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f}%"
+
+
+def _described(record: EvaluationRecord) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created_at))
+    return f"{when} · {record.id[:12]} · {record.status}"
