@@ -28,7 +28,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 STATISTICS = "statistics.json"
 CARD = "README.md"
-PREFIXES = ("unet.", "action_encoder.", "vae.", "text_encoder.")
+PREFIXES = ("unet.", "action_encoder.", "pose_map.", "vae.", "text_encoder.")
 PICKLES = (*TORCH_SUFFIXES, ".pkl")
 NAMES_SHOWN = 20
 
@@ -87,6 +87,12 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, w
     check_keys(shapes_of(tensors, prefix), {prefix + key: tuple(value.shape) for key, value in state.items()}, where)
     on_meta = any(value.is_meta for value in state.values())
     module.load_state_dict({key: tensors[prefix + key] for key in state}, strict=True, assign=on_meta)
+
+
+def load_denoiser(model: CtrlWorld, tensors: Mapping[str, Tensor], where: str = "the checkpoint") -> None:
+    """Fill every part of a denoiser with the tensors of its name. Raises `KeyMismatch`."""
+    for name, part in model.named_children():
+        load_strict(part, tensors, f"{name}.", where)
 
 
 def denoiser_shapes(config: WorldModelConfig) -> dict[str, Shape]:

@@ -119,6 +119,8 @@ class WorldModelConfig:
     history_offsets: tuple[int, ...] = (-15, -12, -9, -6, -3, -1)
     num_frames: int = 5
     patch: int = 1
+    pose_map_channels: int = 0
+    """Channels of a small map that each action token unfolds into, pixel-aligned with the latents; 0 as released."""
     action_representation: ActionRepresentation = ActionRepresentation.EULER
     text: TextEncoding = TextEncoding.CLIP
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -178,7 +180,7 @@ TINY = WorldModelConfig(
     name="tiny",
     unet={
         **SVD_UNET,
-        "in_channels": 16,
+        "in_channels": 19,
         "out_channels": 8,
         # Attention at the coarse level only: at the fine one it costs more than it gives at this size.
         "down_block_types": ["DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"],
@@ -208,10 +210,11 @@ TINY = WorldModelConfig(
     history_offsets=(-8, -3, -1),
     num_frames=6,
     patch=4,
+    pose_map_channels=3,
     action_representation=ActionRepresentation.ROTATION_6D,
     text=TextEncoding.HASHED,
+    noise=NoiseConfig(log_sigma_mean=1.0, log_sigma_std=1.4, condition_max=0.1),
     # Small latents hold little redundancy: less noise suffices to hide them than at full size.
-    noise=NoiseConfig(log_sigma_mean=0.0, log_sigma_std=1.5, condition_max=0.1),
     scheduler={**SVD_SCHEDULER, "sigma_max": 80.0},
 )
 """At most 4 M parameters: learns three Meta-World tasks on two CPU cores."""

@@ -63,6 +63,29 @@ class ActionEncoder(nn.Module):
         return embedded
 
 
+class PoseMap(nn.Module):
+    """Each frame's action token, with that of now, unfolded into a map that is pixel-aligned with the latents.
+
+    A token alone reaches the UNet as a bias that is equal everywhere, so where the arm will be has to be made up
+    from nothing; a map says it. The views' geometry is learned, so this suits cameras that stay where they are.
+    """
+
+    HIDDEN = 64
+
+    def __init__(self, token_width: int, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.shape = (channels, height, width)
+        self.unfold = nn.Sequential(
+            nn.Linear(2 * token_width, self.HIDDEN), nn.SiLU(), nn.Linear(self.HIDDEN, channels * height * width)
+        )
+
+    def forward(self, tokens: Tensor, now: int) -> Tensor:
+        """`(B, F, token_width)` and the index of the current frame to `(B, F, P, h, w)`."""
+        paired = torch.cat([tokens, tokens[:, now : now + 1].expand_as(tokens)], dim=-1)
+        unfolded: Tensor = self.unfold(paired).unflatten(-1, self.shape)
+        return unfolded
+
+
 def hash_words(instruction: str) -> list[int]:
     """Buckets of an instruction's words; bucket 0 stands for no words at all."""
     words = "".join(c if c.isalnum() else " " for c in instruction.lower()).split()
@@ -104,6 +127,10 @@ class CtrlWorld(nn.Module):
         self.action_encoder = ActionEncoder(
             config.action_representation.width, int(config.unet["cross_attention_dim"]), config.text
         )
+        self.pose_map: PoseMap | None = None
+        if config.pose_map_channels:
+            _, height, width = config.latent_shape
+            self.pose_map = PoseMap(int(config.unet["cross_attention_dim"]), config.pose_map_channels, height, width)
 
     def tokens(
         self,
@@ -136,6 +163,8 @@ class CtrlWorld(nn.Module):
         """
         scaled = condition / float(self.config.autoencoder["scaling_factor"])
         stacked = torch.cat([latents, scaled[:, None].expand_as(latents)], dim=2)
+        if self.pose_map is not None:
+            stacked = torch.cat([stacked, self.pose_map(tokens, self.config.num_history)], dim=2)
         output: Tensor = self.unet(stacked, noise_level, encoder_hidden_states=tokens, added_time_ids=ids).sample
         return output
 

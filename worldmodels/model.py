@@ -13,7 +13,7 @@ from torch import Tensor
 from arena.contracts import FloatArray, Frames
 from worldmodels.actions import ActionStatistics, action_tokens
 from worldmodels.autoencoder import ViewAutoencoder
-from worldmodels.checkpoint import Checkpoint, load_checkpoint, load_strict
+from worldmodels.checkpoint import Checkpoint, load_checkpoint, load_denoiser, load_strict
 from worldmodels.config import WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld
 from worldmodels.latents import resize
@@ -44,8 +44,7 @@ class WorldModel:
     ) -> WorldModel:
         with torch.device("meta"):
             denoiser, autoencoder = CtrlWorld(checkpoint.config), ViewAutoencoder(checkpoint.config)
-        load_strict(denoiser.unet, checkpoint.tensors, "unet.")
-        load_strict(denoiser.action_encoder, checkpoint.tensors, "action_encoder.")
+        load_denoiser(denoiser, checkpoint.tensors)
         load_strict(autoencoder.vae, checkpoint.tensors, "vae.")
         statistics = ActionStatistics.from_dict(checkpoint.statistics)
         denoiser, autoencoder = denoiser.to(device).eval(), autoencoder.to(device).eval()

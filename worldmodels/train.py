@@ -15,7 +15,7 @@ from torch import Tensor
 from arena.contracts import Episode, InvalidInput
 from worldmodels.actions import ActionStatistics, measure_statistics
 from worldmodels.autoencoder import ViewAutoencoder
-from worldmodels.checkpoint import Checkpoint, load_strict, save_checkpoint
+from worldmodels.checkpoint import Checkpoint, load_denoiser, load_strict, save_checkpoint
 from worldmodels.config import TextEncoding, WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld, LossDraws, training_loss
 from worldmodels.latents import EncodedEpisode, Progress, encode_episodes, frames_at
@@ -42,7 +42,7 @@ class TrainConfig:
 RECIPES: Mapping[str, TrainConfig] = {
     "tiny": TrainConfig(
         autoencoder=Schedule(steps=6500, batch=12, learning_rate=2e-3, ema=0.995),
-        denoiser=Schedule(steps=4200, batch=4, learning_rate=6e-4, warmup=200),
+        denoiser=Schedule(steps=3600, batch=4, learning_rate=6e-4, warmup=150),
         images=40_000,
     ),
     "ctrl-world": TrainConfig(
@@ -144,8 +144,7 @@ def train_denoiser(
     windows = Windows(encoded, config, statistics)
     model = CtrlWorld(config).to(run.device)
     if start is not None:
-        load_strict(model.unet, start.tensors, "unet.")
-        load_strict(model.action_encoder, start.tensors, "action_encoder.")
+        load_denoiser(model, start.tensors)
     cuda = torch.device(run.device).type == "cuda"
     precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
 
