@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection
 from websockets.uri import parse_uri
 
@@ -145,9 +145,9 @@ def _shake_hands(websocket: ClientConnection, headers: dict[str, str] | None, de
         code = error.response.status_code
         what = f"redirects ({code}), which is not followed" if 300 <= code < 400 else f"refuses with HTTP status {code}"
         raise TransportError(f"the server {what}") from error
-    except (InvalidHandshake, OSError, EOFError, ValueError) as error:
+    except (WebSocketException, OSError, EOFError, ValueError) as error:
         _stop(websocket)
-        raise TransportError(f"the server does not speak websocket: {one_line(str(error))}") from error
+        raise TransportError(f"the server does not speak websocket, or hung up: {one_line(str(error))}") from error
 
 
 def _stop(websocket: ClientConnection) -> None:
