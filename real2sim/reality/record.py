@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ def record(
 
 def _record_all(
     plans: Sequence[EpisodePlan], height: int, width: int, max_frames: int, workers: int
-) -> Iterator[RecordedEpisode]:
+) -> Generator[RecordedEpisode, None, None]:
     """The planned episodes in order. Processes are spawned: OpenGL does not survive a fork."""
     if workers == 1 or len(plans) <= _BATCH:
         yield from episodes(plans, height, width, max_frames)
@@ -188,6 +189,7 @@ def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_fr
         joints.append(simulation.joint_position)
         tail -= simulation.succeeded
     actions.append(actions[-1])
+    frames = {name: np.stack([each[name] for each in pictures]) for name in pictures[0]}
     return RecordedEpisode(
         id=planned.id,
         task=planned.task,
@@ -195,11 +197,17 @@ def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_fr
         instruction=instruction(planned.task),
         reset_seed=planned.seed,
         success=simulation.succeeded,
-        frames={name: np.stack([each[name] for each in pictures]) for name in pictures[0]},
+        frames=frames,
         state=np.stack(states),
         joint_position=np.stack(joints),
         action=np.stack(actions),
-        metadata={"kind": planned.kind, "reset_seed": planned.seed, "index": planned.index},
+        metadata={
+            "kind": planned.kind,
+            "reset_seed": planned.seed,
+            "index": planned.index,
+            # Of the pictures before compression: two recordings can be compared exactly.
+            "frames_sha256": hashlib.sha256(b"".join(each.tobytes() for each in frames.values())).hexdigest(),
+        },
     )
 
 

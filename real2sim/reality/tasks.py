@@ -70,4 +70,5 @@ def instruction(task: str) -> str:
 
 def expert(task: str) -> Any:
     """Meta-World's own scripted policy for the task: `get_action((39,)) -> (4,)`."""
-    return ENV_POLICY_MAP[check_task(task)]()
+    scripted: type[Any] = ENV_POLICY_MAP[check_task(task)]
+    return scripted()

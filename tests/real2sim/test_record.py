@@ -89,9 +89,9 @@ def test_a_killed_recording_continues_and_repeats_nothing(tmp_path: Path) -> Non
     left, right = (ingest(tmp_path / name).episodes for name in ("killed", "whole"))
     assert len(left) == 4
     for one, other in zip(left, right, strict=True):
-        assert (one.id, one.success, one.metadata["kind"]) == (other.id, other.success, other.metadata["kind"])
+        assert (one.id, one.success) == (other.id, other.success)
+        assert one.metadata == other.metadata  # the pictures' hash is in there
         np.testing.assert_array_equal(one.state, other.state)
-        np.testing.assert_array_equal(one.cameras["wrist"].read(), other.cameras["wrist"].read())
     assert record(["drawer-close-v3"], 4, 0, tmp_path / "whole", **options).recorded == 0
 
 
