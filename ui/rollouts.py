@@ -47,7 +47,9 @@ def _films(rollout: RolloutRecord) -> None:
     cameras = films(load_settings().artifacts_location, rollout.artifact)
     for place, (camera, film) in zip(st.columns(max(1, len(cameras))), cameras.items(), strict=False):
         place.caption(plain(camera))
-        place.video(film, format="video/mp4", loop=True, autoplay=True, muted=True)
+        # The text also tells two films of the same bytes apart (cameras that see nothing), which Streamlit has to.
+        shown = f"{camera}: {rollout.policy} in {rollout.scene_id}"
+        place.video(film, format="video/mp4", loop=True, autoplay=True, muted=True, alt=shown)
 
 
 def _said(rollout: RolloutRecord, evaluated: Evaluated) -> None:
