@@ -65,16 +65,14 @@ def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
     context.store.results.link_rollouts(evaluation, ids)
 
     [judged] = run([Request("judge", JudgeInputs(judge=judge, world=world, rollouts=ids))])
-    names = tuple(context.workshop.policy(spec).card.name for spec in plan.policies)
     ranked = RankInputs(
         evaluation=evaluation,
         rollouts=ids,
-        policies=names,
         judge=judged["judge"],
         judge_sha256=judged["judge_sha256"],
         judge_card=judged["card"],
         threshold=float(judged["card"]["threshold"]) if judged["card"] else 0.5,
-        failed=sum(len(outcome["failed"]) for outcome in outcomes),
+        failed=tuple((trial["policy"], trial["reason"]) for outcome in outcomes for trial in outcome["failed"]),
     )
     [ranking] = run([Request("rank", ranked)])
     return ranking

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from services import postgresql_server, postgresql_url  # noqa: F401 (fixtures)
 
 from arena.contracts import (
     ActionChunk,
@@ -30,6 +29,7 @@ from arena.contracts import (
 from arena.store import EpisodeRecord, EvaluationStatus, JobStatus, NotFound, Store, jobs
 from arena.store.database import Database, migration_config, open_database
 from arena.store.tables import Base
+from tests.services import postgresql_server, postgresql_url  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])

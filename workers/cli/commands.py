@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from workers.cli.demo import Demo, Report, TrainDemo
 from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
 from workers.cli.policy import Policy
@@ -18,6 +19,9 @@ Dreamarena = (
     | Annotated[Record, subcommand("record")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Leaderboard, subcommand("leaderboard")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Demo, subcommand("demo")]
+    | Annotated[TrainDemo, subcommand("train-demo")]
     | Annotated[Policy, subcommand("policy")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]

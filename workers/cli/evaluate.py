@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from workers.cli.session import Answer, Session
+
+if TYPE_CHECKING:
+    from arena.store import EvaluationRecord
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,25 @@ class Leaderboard:
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
-        from arena.store import EvaluationStatus, NotFound
-
-        results = session.context.store.results
-        if self.evaluation is not None:
-            record = results.evaluation(self.evaluation)
-        else:
-            finished = [item for item in results.evaluations() if item.status is EvaluationStatus.DONE]
-            if not finished:
-                raise NotFound("there is no finished evaluation in the store: run `dreamarena evaluate` first")
-            record = finished[0]
-        if record.result is None:
-            raise NotFound(f"evaluation {record.id} is not finished: run its `dreamarena evaluate` again to resume it")
-        found = dict(record.result)
+        found = dict(finished_evaluation(session, self.evaluation).result or {})
         return Answer(found, lambda console: show_ranking(found, console))
+
+
+def finished_evaluation(session: Session, id: str | None) -> EvaluationRecord:
+    """An evaluation by id, or the newest finished one. Raises `NotFound` where there is none, or it is not finished."""
+    from arena.store import EvaluationStatus, NotFound
+
+    results = session.context.store.results
+    if id is not None:
+        record = results.evaluation(id)
+    else:
+        finished = [item for item in results.evaluations() if item.status is EvaluationStatus.DONE]
+        if not finished:
+            raise NotFound("there is no finished evaluation in the store: run `dreamarena evaluate` first")
+        record = finished[0]
+    if record.result is None:
+        raise NotFound(f"evaluation {record.id} is not finished: run its `dreamarena evaluate` again to resume it")
+    return record
 
 
 def show_ranking(found: dict[str, Any], console: Console) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
@@ -69,6 +70,10 @@ class Session:
             return run_jobs(
                 requests, self.steps(), replace(self.context, progress=progress), open_broker(self.settings)
             )
+
+    def at_home(self, home: Path) -> Session:
+        """The same session with everything kept in `home`, except what the environment places elsewhere."""
+        return Session(self.settings.model_copy(update={"home": home}), self.errors)
 
     def steps(self) -> Steps:
         from workers.tasks import STEPS

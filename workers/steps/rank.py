@@ -1,51 +1,42 @@
-"""The step `rank`: verdicts to comparisons to a ranking, kept with the evaluation."""
+"""The step `rank`: verdicts to a leaderboard, kept with the evaluation."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
-from arena.contracts import RankedPolicy, Ranking, Verdict
-from arena.pairing import JudgedRollout, pair_verdicts
-from arena.ranking import rank as rank_votes
-from arena.store import EvaluationStatus, RolloutRecord
+from arena.contracts import RankedPolicy, Verdict
+from arena.leaderboard import Leaderboard, PolicySummary, build_leaderboard
+from arena.store import EvaluationStatus
 from workers.jobs import Context, Inputs, Json, Step
 
 UNCALIBRATED = "the judge has too few labelled trials to speak of success: policies are compared by progress alone"
 
 
 class RankInputs(Inputs):
-    """`threshold` is the success probability from which the judge says success; `failed` counts missing trials."""
+    """`threshold` is the success probability from which the judge says success.
+
+    `failed` has the policy and the reason of each trial that was broken off, and is therefore missing.
+    """
 
     evaluation: str
     rollouts: tuple[str, ...]
-    policies: tuple[str, ...]
     judge: str
     judge_sha256: str
     judge_card: dict[str, Any] | None
     threshold: float
-    failed: int
+    failed: tuple[tuple[str, str], ...]
 
 
 def rank(inputs: RankInputs, context: Context) -> Json:
     """Rank the policies, and finish the evaluation with it."""
     records = [context.store.results.rollout(id) for id in inputs.rollouts]
-    verdicts = {v.rollout_id: v for v in context.store.results.verdicts(inputs.rollouts, inputs.judge_sha256)}
-    judged = [(record, verdicts[record.id]) for record in records if record.id in verdicts]
-    notes = [UNCALIBRATED] if any(_is_uncalibrated(verdict) for _, verdict in judged) else []
-    pairing = pair_verdicts(
-        [JudgedRollout(r.policy, r.world, r.scene_id, r.seed, _comparable(v)) for r, v in judged],
-        threshold=inputs.threshold,
-    )
-    ranking = rank_votes(pairing.votes, policies=inputs.policies, judge=inputs.judge, left_bias=False)
-    if pairing.missing:
-        notes.append(f"{pairing.missing} comparisons are missing because the judge abstained")
-    if inputs.failed:
-        notes.append(f"{inputs.failed} trials are missing because their policy broke them off")
-    result = ranking_json(replace(ranking, notes=(*ranking.notes, *notes)), judged, inputs)
+    verdicts = context.store.results.verdicts(inputs.rollouts, inputs.judge_sha256)
+    board = build_leaderboard(records, comparable(verdicts), threshold=inputs.threshold)
+    result = board_json(board, inputs, _notes(verdicts, inputs.failed))
     context.store.results.finish_evaluation(inputs.evaluation, result)
     return result
 
@@ -54,47 +45,53 @@ def intact(inputs: RankInputs, context: Context) -> bool:
     return context.store.results.evaluation(inputs.evaluation).status is EvaluationStatus.DONE
 
 
-def ranking_json(ranking: Ranking, judged: Sequence[tuple[RolloutRecord, Verdict]], inputs: RankInputs) -> Json:
-    """A ranking as JSON. An interval's end that the comparisons leave open is null."""
+def comparable(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts of which an uncalibrated judge's claim no success, so that only their progress can win."""
+    return [replace(v, success_probability=0.0) if _is_uncalibrated(v) else v for v in verdicts]
+
+
+def board_json(board: Leaderboard, inputs: RankInputs, notes: Sequence[str]) -> Json:
+    """A leaderboard as JSON. An interval's end that the comparisons leave open is null."""
+    calibrated = UNCALIBRATED not in notes
     return {
         "evaluation": inputs.evaluation,
         "judge": {"name": inputs.judge, "sha256": inputs.judge_sha256, "card": inputs.judge_card},
         "policies": [
-            _policy_json(policy, [v for r, v in judged if r.policy == policy.policy], inputs.threshold)
-            for policy in ranking.policies
+            _policy_json(place, summary, calibrated)
+            for place, summary in zip(board.ranking.policies, board.policies, strict=True)
         ],
-        "groups": [list(group) for group in ranking.groups],
-        "comparisons": ranking.comparisons,
-        "notes": list(ranking.notes),
+        "groups": [list(group) for group in board.ranking.groups],
+        "comparisons": board.ranking.comparisons,
+        "notes": [*board.ranking.notes, *notes],
     }
 
 
-def _policy_json(policy: RankedPolicy, verdicts: Sequence[Verdict], threshold: float) -> Json:
-    said = [verdict for verdict in verdicts if not verdict.abstained]
-    probabilities = [v.success_probability for v in said if v.success_probability is not None]
-    progress = [v.progress for v in said if v.progress is not None]
+def _notes(verdicts: Sequence[Verdict], failed: Sequence[tuple[str, str]]) -> list[str]:
+    notes = [UNCALIBRATED] if any(map(_is_uncalibrated, verdicts)) else []
+    for policy, count in Counter(policy for policy, _ in failed).items():
+        reason = next(why for name, why in failed if name == policy)
+        notes.append(f"{count} trials of {policy} are missing, e.g. because {reason}")
+    return notes
+
+
+def _policy_json(place: RankedPolicy, summary: PolicySummary, calibrated: bool) -> Json:
     return {
-        "policy": policy.policy,
-        "rank": [policy.rank_low, policy.rank_high],
-        "score": _finite(policy.score),
-        "interval": [_finite(policy.low), _finite(policy.high)],
-        "comparisons": policy.comparisons,
-        "rollouts": len(verdicts),
-        "abstained": len(verdicts) - len(said),
-        "successes": sum(probability >= threshold for probability in probabilities),
-        "judged": len(probabilities),
-        "progress": fmean(progress) if progress else None,
-        "note": policy.note,
+        "policy": place.policy,
+        "rank": [place.rank_low, place.rank_high],
+        "score": _finite(place.score),
+        "interval": [_finite(place.low), _finite(place.high)],
+        "comparisons": place.comparisons,
+        "rollouts": summary.rollouts,
+        "abstained": summary.abstentions,
+        "successes": summary.judged.successes if calibrated else 0,
+        "judged": summary.judged.trials if calibrated else 0,
+        "progress": summary.progress,
+        "note": place.note,
     }
 
 
 def _is_uncalibrated(verdict: Verdict) -> bool:
     return verdict.success_probability is None and not verdict.abstained
-
-
-def _comparable(verdict: Verdict) -> Verdict:
-    """A verdict without a probability claims no success: only its progress can win."""
-    return replace(verdict, success_probability=0.0) if _is_uncalibrated(verdict) else verdict
 
 
 def _finite(value: float) -> float | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from arena.contracts import ActionSpace
 from workers.jobs import Context, Inputs, Json, Step
 
 
@@ -18,35 +18,25 @@ class RecordInputs(Inputs):
 
 
 def record(inputs: RecordInputs, context: Context) -> Json:
-    """Record what is not yet in `out`, one episode at a time, so that an interruption costs one at most."""
-    from arena.episodes.lerobot_writer import LeRobotWriter
-    from real2sim.reality.metaworld import ROBOT
-    from real2sim.reality.record import episodes, plan
-    from real2sim.reality.simulator import CAMERAS, FPS
+    """Record what is not yet in `out`, on all cores; an interruption costs a few episodes at most."""
+    from real2sim.reality.record import record as record_episodes
 
-    plans = plan(inputs.tasks, inputs.episodes_per_task, inputs.seed)
-    sizes = dict.fromkeys(CAMERAS, (inputs.height, inputs.width))
-    writer = LeRobotWriter(
-        Path(inputs.out), fps=FPS, cameras=sizes, robot=ROBOT, action_space=ActionSpace.CARTESIAN_POSITION
+    recording = record_episodes(
+        inputs.tasks,
+        inputs.episodes_per_task,
+        inputs.seed,
+        Path(inputs.out),
+        workers=os.cpu_count() or 1,
+        height=inputs.height,
+        width=inputs.width,
+        progress=context.progress,
     )
-    done = writer.episode_ids
-    context.progress(len(done), len(plans), "recording")
-    for episode in episodes(plans, inputs.height, inputs.width, done=done):
-        writer.add_episode(
-            episode.id,
-            frames=episode.frames,
-            cartesian_position=episode.state[:, :6],
-            gripper_position=episode.state[:, 6:],
-            joint_position=episode.joint_position,
-            action=episode.action,
-            instruction=episode.instruction,
-            success=episode.success,
-            task=episode.task,
-            metadata=episode.metadata,
-        )
-        context.progress(len(writer.episode_ids), len(plans), "recording")
-    writer.finish()
-    return {"dataset": inputs.out, "episodes": len(plans), "recorded": len(plans) - len(done)}
+    return {
+        "dataset": inputs.out,
+        "episodes": recording.recorded + recording.kept,
+        "recorded": recording.recorded,
+        "frames_per_second_per_core": round(recording.frames_per_second_per_core, 1),
+    }
 
 
 def intact(inputs: RecordInputs, context: Context) -> bool:
