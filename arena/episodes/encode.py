@@ -30,7 +30,8 @@ def write_video(
     """Encode `(T, H, W, 3)` uint8 RGB, or an iterable of `(H, W, 3)`, as H.264 (yuv420p) in an mp4.
 
     H and W have to be even. Key frames every `keyframe_interval` frames keep random access cheap. The file
-    appears complete or not at all. Raises `InvalidInput` for other shapes and `EmptyVideo` for no frames.
+    appears complete or not at all. Its bytes are not reproducible: the same frames were seen to give
+    different packets within one process. Raises `InvalidInput` for other shapes and `EmptyVideo` for no frames.
     """
     remaining = iter(frames)
     first = next(remaining, None)
@@ -43,7 +44,7 @@ def write_video(
         if not isinstance(stream, VideoStream):
             raise InvalidInput(f"{codec} is no video codec")
         stream.height, stream.width, stream.pix_fmt = first.shape[0], first.shape[1], "yuv420p"
-        # One thread and no B-frames: the same bytes on every machine, and decoding order is display order.
+        # One thread leaves the other cores to the simulator; without B-frames decoding order is display order.
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"crf": str(crf), "preset": preset, "bf": "0", "g": str(keyframe_interval)}
         for frame in chain([first], remaining):
