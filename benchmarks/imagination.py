@@ -83,7 +83,7 @@ def training(options: Options) -> dict[str, Any]:
 
     model = WorldModel.load(options.world)
     episodes = held_out(options)
-    encoded = encode_episodes(model.autoencoder, episodes, model.statistics.source, options.data / "latents")
+    encoded = encode_episodes(model.autoencoder, episodes, options.data / "latents")
     windows = Windows(encoded, model.config, model.statistics)
     generator = torch.Generator().manual_seed(0)
     model.denoiser.train()
@@ -176,9 +176,9 @@ def held_out(options: Options) -> Sequence[Any]:
 
 
 def motion(model: Any, episode: Any) -> Any:
-    from worldmodels.actions import poses_of
+    from worldmodels.replay import recorded_actions
 
-    return poses_of(episode, model.statistics.source)[1:]
+    return recorded_actions(model, episode)
 
 
 def record_held_out(options: Options) -> dict[str, Any]:

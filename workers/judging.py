@@ -95,9 +95,8 @@ def _replays(
 ) -> list[LabelledTrial]:
     """What the world model imagines of labelled episodes from their first frame with their own actions."""
     from arena.judges.trials import LabelledTrial
-    from worldmodels.actions import poses_of
     from worldmodels.latents import frames_at
-    from worldmodels.replay import imagine_episodes
+    from worldmodels.replay import imagine_episodes, recorded_actions
     from worldmodels.sampler import SamplerConfig
 
     usable = [e for e in episodes if abs(e.fps - model.config.fps) <= RATE_TOLERANCE * e.fps and len(e) > 1]
@@ -105,7 +104,7 @@ def _replays(
     trials: list[LabelledTrial] = []
     for start in range(0, len(usable), BATCH):
         batch = usable[start : start + BATCH]
-        actions = [poses_of(episode, model.statistics.source)[1:] for episode in batch]
+        actions = [recorded_actions(model, episode) for episode in batch]
         films = imagine_episodes(model, batch, actions, max(map(len, batch)) - 1, sampler, seed)
         for episode, film in zip(batch, films, strict=True):
             first = frames_at(episode, model.config, 0, 1)

@@ -1,10 +1,12 @@
-"""Poses to action tokens: a representation without jumps, normalised by what the training data spans."""
+"""Poses to action tokens: a representation without jumps, normalised by what the training data spans.
+
+As in the released model, the token of a frame states the pose that the robot had reached in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -17,29 +19,17 @@ SMALLEST_SPAN = 1e-3
 """A number that hardly varies in the data (a wrist that never turns) is not blown up to [-1, 1]."""
 
 
-class PoseSource(StrEnum):
-    """Which pose an action token states."""
-
-    COMMAND = "command"
-    """The command in force when the frame was captured: what a policy decides."""
-    STATE = "state"
-    """The pose that the robot had reached: all that recordings without commands have, and the released choice."""
-
-
 @dataclass(frozen=True)
 class ActionStatistics:
     """What normalises actions; stored with every checkpoint.
 
     `low` and `high` are the 1st and 99th percentile of each of the `A` represented numbers.
     `euler_reference` `(3,)` is the mean orientation, near which Euler angles are unwrapped.
-    `tracking` `(7,)` is how much of the way to its command the robot gets within one frame.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     euler_reference: tuple[float, ...]
-    tracking: tuple[float, ...]
-    source: PoseSource
     clip: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,24 +43,10 @@ class ActionStatistics:
                 low=tuple(float(v) for v in values["low"]),
                 high=tuple(float(v) for v in values["high"]),
                 euler_reference=tuple(float(v) for v in values["euler_reference"]),
-                tracking=tuple(float(v) for v in values["tracking"]),
-                source=PoseSource(values["source"]),
                 clip=float(values.get("clip", 1.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"statistics.json does not describe actions: {error!r}") from error
-
-
-def poses_of(episode: Episode, source: PoseSource) -> FloatArray:
-    """`(T, 7)`: for each frame the pose that its action token states.
-
-    Frame 0 was captured before any recorded command: its pose is the state.
-    """
-    if source is PoseSource.STATE:
-        return episode.state
-    if episode.action is None:
-        raise InvalidInput(f"episode {episode.id} records no commands: use pose source 'state'")
-    return np.concatenate([episode.state[:1], episode.action.values[:-1]])
 
 
 def represent(poses: FloatArray, representation: ActionRepresentation, euler_reference: Sequence[float]) -> FloatArray:
@@ -104,48 +80,14 @@ def action_tokens(poses: FloatArray, representation: ActionRepresentation, stati
 def measure_statistics(
     episodes: Sequence[Episode], representation: ActionRepresentation, clip: float = 1.5
 ) -> ActionStatistics:
-    """Statistics of a training set. Commands are used where every episode has them, states otherwise.
+    """Statistics of the states of a training set.
 
-    `clip` beyond 1 leaves room for actions a little outside the data. Raises `InvalidInput` for no episodes.
+    `clip` beyond 1 leaves room for poses a little outside the data. Raises `InvalidInput` for no episodes.
     """
     if not episodes:
         raise InvalidInput("no episodes to measure action statistics on")
-    commanded = all(episode.action is not None for episode in episodes)
-    source = PoseSource.COMMAND if commanded else PoseSource.STATE
-    trajectories = [poses_of(episode, source) for episode in episodes]
-    angles = np.concatenate(trajectories)[:, 3:6]
+    angles = np.concatenate([episode.state for episode in episodes])[:, 3:6]
     reference = tuple(float(v) for v in np.arctan2(np.sin(angles).mean(0), np.cos(angles).mean(0)))
-    represented = np.concatenate([represent(poses, representation, reference) for poses in trajectories])
+    represented = np.concatenate([represent(episode.state, representation, reference) for episode in episodes])
     low, high = np.percentile(represented, [1, 99], axis=0)
-    return ActionStatistics(
-        low=tuple(low.tolist()),
-        high=tuple(high.tolist()),
-        euler_reference=reference,
-        tracking=_tracking(episodes) if commanded else (1.0,) * 7,
-        source=source,
-        clip=clip,
-    )
-
-
-def _tracking(episodes: Sequence[Episode]) -> tuple[float, ...]:
-    """Least-squares gain `g` of `state[t + 1] - state[t] = g * (command[t] - state[t])`, in [0, 1] for each number."""
-    errors, moves = [], []
-    for episode in episodes:
-        assert episode.action is not None
-        error = episode.action.values[:-1] - episode.state[:-1]
-        move = np.diff(episode.state, axis=0)
-        for difference in (error, move):
-            difference[:, 3:6] = (difference[:, 3:6] + np.pi) % (2 * np.pi) - np.pi
-        errors.append(error)
-        moves.append(move)
-    error, move = np.concatenate(errors), np.concatenate(moves)
-    gain = (error * move).sum(0) / np.maximum((error**2).sum(0), 1e-9)
-    return tuple(np.clip(gain, 0.0, 1.0).tolist())
-
-
-def track(state: FloatArray, command: FloatArray, statistics: ActionStatistics) -> FloatArray:
-    """`(7,)` state to the `(7,)` state one frame after `command`, as the recorded robot followed its commands."""
-    difference = command - state
-    difference[3:6] = (difference[3:6] + np.pi) % (2 * np.pi) - np.pi
-    reached: FloatArray = state + np.array(statistics.tracking) * difference
-    return reached
+    return ActionStatistics(tuple(low.tolist()), tuple(high.tolist()), reference, clip)

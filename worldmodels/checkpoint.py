@@ -28,7 +28,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 STATISTICS = "statistics.json"
 CARD = "README.md"
-PREFIXES = ("unet.", "action_encoder.", "pose_map.", "vae.", "text_encoder.")
+PREFIXES = ("unet.", "action_encoder.", "pose_map.", "vae.", "text_encoder.", "tracker.")
 PICKLES = (*TORCH_SUFFIXES, ".pkl")
 NAMES_SHOWN = 20
 
@@ -165,8 +165,9 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 
 def _check_tensors(config: WorldModelConfig, tensors: Mapping[str, Tensor], where: str) -> None:
     found = shapes_of(tensors)
-    # The autoencoder and the text encoder are optional and checked by `load_strict` when they are built.
-    denoiser = {name: shape for name, shape in found.items() if not name.startswith(("vae.", "text_encoder."))}
+    # The other parts are optional and checked by `load_strict` when they are built.
+    others = ("vae.", "text_encoder.", "tracker.")
+    denoiser = {name: shape for name, shape in found.items() if not name.startswith(others)}
     check_keys(denoiser, denoiser_shapes(config), where)
     check_finite(tensors, where)
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from arena.contracts import Episode, FloatArray, Frames, InvalidInput
 from arena.episodes.atomic import atomic_file
-from worldmodels.actions import PoseSource, poses_of
 from worldmodels.autoencoder import ViewAutoencoder
 from worldmodels.config import WorldModelConfig
 
@@ -64,22 +63,21 @@ def resize(frames: Frames, size: tuple[int, int]) -> Frames:
 def encode_episodes(
     autoencoder: ViewAutoencoder,
     episodes: Sequence[Episode],
-    source: PoseSource,
     cache: Path,
     progress: Progress | None = None,
 ) -> list[EncodedEpisode]:
     """Encode episodes, taking from `cache` what an earlier run with the same autoencoder encoded.
 
-    Shards are named by a hash of the autoencoder, the episode and the pose source, so a changed one
-    is never mistaken for another. Decoding the next video overlaps with encoding this one.
+    Shards are named by a hash of the autoencoder and the episode, so a changed one is never mistaken
+    for another. Decoding the next video overlaps with encoding this one.
     """
     cache.mkdir(parents=True, exist_ok=True)
     fingerprint = _fingerprint(autoencoder)
-    shards = [cache / f"{_shard_key(fingerprint, episode, source)}.safetensors" for episode in episodes]
+    shards = [cache / f"{_shard_key(fingerprint, episode)}.safetensors" for episode in episodes]
     todo = [i for i, shard in enumerate(shards) if not shard.exists()]
     with ThreadPoolExecutor(1) as decoder:
         for done, (index, frames) in enumerate(_prefetched(decoder, autoencoder.config, episodes, todo)):
-            _write_shard(shards[index], autoencoder.encode(frames), poses_of(episodes[index], source))
+            _write_shard(shards[index], autoencoder.encode(frames), episodes[index].state)
             if progress is not None:
                 progress(len(episodes) - len(todo) + done + 1, len(episodes), "encoding episodes")
     return [_read_shard(shard, episode) for shard, episode in zip(shards, episodes, strict=True)]
@@ -104,8 +102,8 @@ def _fingerprint(autoencoder: ViewAutoencoder) -> str:
     return digest.hexdigest()
 
 
-def _shard_key(fingerprint: str, episode: Episode, source: PoseSource) -> str:
-    identity = json.dumps([fingerprint, episode.id, len(episode), episode.source.sha256, source])
+def _shard_key(fingerprint: str, episode: Episode) -> str:
+    identity = json.dumps([fingerprint, episode.id, len(episode), episode.source.sha256])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 

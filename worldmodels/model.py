@@ -18,6 +18,7 @@ from worldmodels.config import WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld
 from worldmodels.latents import resize
 from worldmodels.sampler import SamplerConfig, sample
+from worldmodels.tracking import Tracker
 from worldmodels.train import EmbedText
 from worldmodels.windows import history_indices
 
@@ -31,6 +32,8 @@ class WorldModel:
     autoencoder: ViewAutoencoder
     statistics: ActionStatistics
     sha256: str
+    tracker: Tracker | None = None
+    """None where the training episodes recorded no commands: a command is then taken to be reached at once."""
     embed_text: EmbedText | None = None
 
     @classmethod
@@ -46,13 +49,23 @@ class WorldModel:
             denoiser, autoencoder = CtrlWorld(checkpoint.config), ViewAutoencoder(checkpoint.config)
         load_denoiser(denoiser, checkpoint.tensors)
         load_strict(autoencoder.vae, checkpoint.tensors, "vae.")
+        tracker = None
+        if any(name.startswith("tracker.") for name in checkpoint.tensors):
+            tracker = Tracker().eval()
+            load_strict(tracker, checkpoint.tensors, "tracker.")
         statistics = ActionStatistics.from_dict(checkpoint.statistics)
         denoiser, autoencoder = denoiser.to(device).eval(), autoencoder.to(device).eval()
-        return cls(checkpoint.config, denoiser, autoencoder, statistics, checkpoint.sha256, embed_text)
+        return cls(checkpoint.config, denoiser, autoencoder, statistics, checkpoint.sha256, tracker, embed_text)
 
     @property
     def device(self) -> torch.device:
         return self.denoiser.unet.conv_in.weight.device
+
+    def reached(self, states: FloatArray, commands: FloatArray) -> FloatArray:
+        """`(n, 7)` states after new commands: see `Tracker.follow`."""
+        if self.tracker is None:
+            return np.asarray(commands[len(states) - 1 :], dtype=np.float64)
+        return self.tracker.follow(states, commands)
 
     def resized(self, views: Mapping[str, Frames]) -> dict[str, Frames]:
         """The model's views of a recording, at the model's size."""
@@ -71,7 +84,7 @@ class WorldModel:
         """The next frames of a batch of trials.
 
         latents: per trial `(t + 1, C, h, w)`, all frames so far, the last one being now. poses: per
-        trial `(t + 1 + n, 7)`, the pose of each of those frames and of the `n = frames_per_call` to come.
+        trial `(t + 1 + n, 7)`, the state in each of those frames and in the `n = frames_per_call` to come.
         noise: `(B, n + 1, C, h, w)`. Returns `(B, n, C, h, w)`: the frames after now.
         """
         history, current, actions = [], [], []

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from arena.contracts import InvalidInput
 from arena.episodes.atomic import file_sha256
-from worldmodels.actions import ActionStatistics, PoseSource
+from worldmodels.actions import ActionStatistics
 from worldmodels.autoencoder import ViewAutoencoder
 from worldmodels.checkpoint import Shape, check_keys, denoiser_shapes, save_checkpoint, shapes_of
 from worldmodels.config import CTRL_WORLD, SVD_AUTOENCODER, TextEncoding, WorldModelConfig
@@ -164,7 +164,7 @@ def _fetch_optional(source: Path | str, name: str) -> dict[str, bytes]:
 
 
 def _statistics(path: Path) -> dict[str, Any]:
-    """The released percentiles as ours. Its actions are the states themselves, so tracking is complete."""
+    """The released percentiles as ours."""
     values = _read_object(path)
     try:
         low, high = (np.array(values[key], dtype=np.float64).reshape(-1) for key in RELEASED_STATISTICS)
@@ -176,8 +176,6 @@ def _statistics(path: Path) -> dict[str, Any]:
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),
         euler_reference=(0.0, 0.0, 0.0),
-        tracking=(1.0,) * 7,
-        source=PoseSource.STATE,
     ).to_dict()
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, FloatArray, Frames, InvalidInput, Observation, Scene
 from arena.metrics import psnr, ssim
-from worldmodels.actions import poses_of
 from worldmodels.latents import frames_at
 from worldmodels.model import WorldModel
 from worldmodels.sampler import SamplerConfig
@@ -79,8 +78,11 @@ def replay(
     for start in range(0, len(usable), batch):
         chosen = list(range(start, min(start + batch, len(usable))))
         own = [usable[i] for i in chosen]
-        imagined = imagine_episodes(model, own, [_actions(model, e) for e in own], max(horizons), sampler, seed)
-        wrong = [_reanchored(_actions(model, usable[donors[i]]), usable[i].state[0]) for i in chosen]
+        imagined = imagine_episodes(model, own, [recorded_actions(model, e) for e in own], max(horizons), sampler, seed)
+        wrong = [
+            _reanchored(recorded_actions(model, usable[d]), usable[d], usable[i])
+            for i, d in ((i, donors[i]) for i in chosen)
+        ]
         misled = imagine_episodes(model, own, wrong, max(horizons), sampler, seed)
         for episode, right, misguided in zip(own, imagined, misled, strict=True):
             for frame in (f for f in horizons if f < len(episode)):
@@ -133,9 +135,14 @@ def first_scene(model: WorldModel, episode: Episode) -> Scene:
     return Scene(episode.id, observation, views, episode.state[:1], episode.instruction, model.config.fps)
 
 
-def _actions(model: WorldModel, episode: Episode) -> FloatArray:
-    """`(T - 1, 7)`: the pose behind each frame after the first."""
-    return poses_of(episode, model.statistics.source)[1:]
+def recorded_actions(model: WorldModel, episode: Episode) -> FloatArray:
+    """`(T - 1, 7)`: what led to each frame after the first, as the model takes it.
+
+    The commands where they were recorded and the model knows how they are followed, else the states reached.
+    """
+    if model.tracker is not None and episode.action is not None:
+        return np.asarray(episode.action.values[:-1])
+    return episode.state[1:]
 
 
 def _donors(episodes: Sequence[Episode], seed: int) -> list[int]:
@@ -146,10 +153,10 @@ def _donors(episodes: Sequence[Episode], seed: int) -> list[int]:
     return donors.tolist()
 
 
-def _reanchored(actions: FloatArray, start: FloatArray) -> FloatArray:
+def _reanchored(actions: FloatArray, donor: Episode, episode: Episode) -> FloatArray:
     """Another episode's motion from this episode's start: a jump to a far pose would be too easy a control."""
     moved = actions.copy()
-    moved[:, :3] += start[:3] - actions[0, :3]
+    moved[:, :3] += episode.state[0, :3] - donor.state[0, :3]
     return moved
 
 

@@ -1,4 +1,4 @@
-"""Training a world model from recorded episodes: autoencoder, latents, denoiser, checkpoint."""
+"""Training a world model from recorded episodes: autoencoder, tracker, latents, denoiser, checkpoint."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from worldmodels.config import TextEncoding, WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld, LossDraws, training_loss
 from worldmodels.latents import EncodedEpisode, Progress, encode_episodes, frames_at
 from worldmodels.optimise import Schedule, optimise
+from worldmodels.tracking import Tracker, fit_tracker
 from worldmodels.windows import Windows
 
 EmbedText = Callable[[Sequence[str]], Tensor]
@@ -76,10 +77,12 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     config = replace(start.config if start is not None else config, fps=common_rate(episodes))
     config, autoencoder = train_autoencoder(config, episodes, work, run, start, progress)
+    commanded = [episode for episode in episodes if episode.action is not None]
+    tracker = fit_tracker(commanded, run.seed, work, progress) if commanded else None
     statistics = measure_statistics(episodes, config.action_representation)
-    encoded = encode_episodes(autoencoder, episodes, statistics.source, work / "latents", progress)
+    encoded = encode_episodes(autoencoder, episodes, work / "latents", progress)
     model = train_denoiser(config, encoded, statistics, work, run, start, embed_text, progress)
-    _save(out, config, model, autoencoder, statistics, run, encoded)
+    _save(out, config, (model, autoencoder, tracker), statistics, run, encoded)
     return out
 
 
@@ -186,13 +189,15 @@ def _image_pool(
 def _save(
     out: Path,
     config: WorldModelConfig,
-    model: CtrlWorld,
-    autoencoder: ViewAutoencoder,
+    parts: tuple[CtrlWorld, ViewAutoencoder, Tracker | None],
     statistics: ActionStatistics,
     run: TrainConfig,
     encoded: Sequence[EncodedEpisode],
 ) -> None:
+    model, autoencoder, tracker = parts
     tensors = {**model.state_dict(), **{f"vae.{k}": v for k, v in autoencoder.vae.state_dict().items()}}
+    if tracker is not None:
+        tensors |= {f"tracker.{k}": v for k, v in tracker.state_dict().items()}
     facts = {
         "preset": config.name,
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -18,19 +18,18 @@ from arena.contracts import (
     WorldCard,
     WorldStep,
 )
-from worldmodels.actions import track
 from worldmodels.model import WorldModel
 from worldmodels.sampler import SamplerConfig
 
 
 @dataclass
 class _Trial:
-    """One imagined trial: all latents so far, the pose behind each, and the state that the robot reports."""
+    """One imagined trial: `T` latents so far, the `(T, 7)` state in each, the `(T - 1, 7)` commands between them."""
 
     scene: Scene
     latents: Tensor
-    poses: FloatArray
-    state: FloatArray
+    states: FloatArray
+    commands: FloatArray
     generator: torch.Generator
     observation: Observation
 
@@ -85,9 +84,13 @@ class ImaginedWorld:
     def step(self, chunks: Sequence[ActionChunk]) -> list[WorldStep]:
         """Imagine what each chunk does. A chunk shorter than a call is imagined as if its last action were held."""
         actions = self._checked(chunks)
+        reached = [
+            self.model.reached(trial.states, np.concatenate([trial.commands, self._padded(action)]))
+            for trial, action in zip(self._trials, actions, strict=True)
+        ]
         imagined = self.model.imagine(
             [trial.latents for trial in self._trials],
-            [np.concatenate([t.poses, self._padded(a)]) for t, a in zip(self._trials, actions, strict=True)],
+            [np.concatenate([t.states, ahead]) for t, ahead in zip(self._trials, reached, strict=True)],
             [trial.scene.instruction for trial in self._trials],
             torch.stack([self._noise(trial) for trial in self._trials]),
             self.sampler,
@@ -99,8 +102,9 @@ class ImaginedWorld:
         for index, (trial, action) in enumerate(zip(self._trials, actions, strict=True)):
             frames = {name: video[index * length : (index + 1) * length] for name, video in decoded.items()}
             trial.latents = torch.cat([trial.latents, new[index]])
-            trial.poses = np.concatenate([trial.poses, action])
-            steps.append(self._advance(trial, action, frames))
+            trial.states = np.concatenate([trial.states, reached[index][:length]])
+            trial.commands = np.concatenate([trial.commands, action])
+            steps.append(self._observed(trial, frames, length))
         return steps
 
     def close(self) -> None:
@@ -115,11 +119,13 @@ class ImaginedWorld:
         observation = replace(
             observation, cameras={k: v[0] for k, v in observation.cameras.items() if k in self.card.cameras}
         )
+        states = np.asarray(scene.history_state, dtype=np.float64)
         return _Trial(
             scene=scene,
             latents=latents,
-            poses=np.asarray(scene.history_state, dtype=np.float64),
-            state=np.asarray(scene.observation.state, dtype=np.float64),
+            states=states,
+            # What was commanded before the scene is not recorded: it is taken to be what was reached.
+            commands=states[1:],
             generator=torch.Generator().manual_seed(seed),
             observation=observation,
         )
@@ -145,15 +151,12 @@ class ImaginedWorld:
         shape = (self.model.config.num_frames, *trial.latents.shape[1:])
         return torch.randn(shape, generator=trial.generator)
 
-    def _advance(self, trial: _Trial, action: FloatArray, frames: dict[str, np.ndarray]) -> WorldStep:
-        states = []
-        for command in action:
-            trial.state = track(trial.state, command, self.model.statistics)
-            states.append(trial.state)
+    def _observed(self, trial: _Trial, frames: dict[str, np.ndarray], length: int) -> WorldStep:
+        state = trial.states[-1]
         trial.observation = Observation(
             cameras={name: video[-1] for name, video in frames.items()},
-            cartesian_position=trial.state[:6],
-            gripper_position=trial.state[6:],
+            cartesian_position=state[:6],
+            gripper_position=state[6:],
             instruction=trial.scene.instruction,
         )
-        return WorldStep(frames=frames, state=np.stack(states), observation=trial.observation)
+        return WorldStep(frames=frames, state=trial.states[-length:], observation=trial.observation)

@@ -9,12 +9,9 @@ from arena.contracts import InvalidInput
 from tests.worldmodels.factories import moving_square
 from worldmodels.actions import (
     ActionStatistics,
-    PoseSource,
     action_tokens,
     measure_statistics,
     normalise,
-    poses_of,
-    track,
 )
 from worldmodels.config import ActionRepresentation
 
@@ -32,8 +29,6 @@ def test_tokens_of_a_turning_wrist_never_jump(representation: ActionRepresentati
         low=(-10.0,) * representation.width,
         high=(10.0,) * representation.width,
         euler_reference=statistics.euler_reference,
-        tracking=statistics.tracking,
-        source=statistics.source,
         clip=2.0,
     )
     tokens = action_tokens(poses, representation, wide)
@@ -57,7 +52,7 @@ def test_normalisation_maps_the_percentiles_to_one_and_clips(length: int, seed: 
     rng = np.random.default_rng(seed)
     low = rng.normal(size=10)
     high = low + rng.uniform(0.1, 3, 10)
-    statistics = ActionStatistics(tuple(low), tuple(high), (0.0,) * 3, (1.0,) * 7, PoseSource.STATE, clip=1.25)
+    statistics = ActionStatistics(tuple(low), tuple(high), (0.0,) * 3, clip=1.25)
     np.testing.assert_allclose(normalise(low, statistics), -1, atol=1e-6)
     np.testing.assert_allclose(normalise(high, statistics), 1, atol=1e-6)
     far = normalise(rng.normal(0, 100, (length, 10)), statistics)
@@ -69,34 +64,6 @@ def test_a_number_that_never_varies_is_not_blown_up() -> None:
     poses = moving_square(99).state
     poses[:, 2] += 1e-6  # z never moved in training
     assert np.abs(action_tokens(poses, ActionRepresentation.ROTATION_6D, statistics)[:, 2]).max() < 1e-4
-
-
-def test_commands_are_used_only_where_every_episode_has_them() -> None:
-    assert measure_statistics(EPISODES, ActionRepresentation.EULER).source is PoseSource.COMMAND
-    mixed = [*EPISODES, moving_square(50, commands=False)]
-    statistics = measure_statistics(mixed, ActionRepresentation.EULER)
-    assert statistics.source is PoseSource.STATE
-    assert statistics.tracking == (1.0,) * 7
-    with pytest.raises(InvalidInput, match="square-50 records no commands"):
-        poses_of(mixed[-1], PoseSource.COMMAND)
-
-
-def test_the_pose_of_a_frame_is_the_command_that_led_to_it() -> None:
-    episode = EPISODES[0]
-    assert episode.action is not None
-    poses = poses_of(episode, PoseSource.COMMAND)
-    np.testing.assert_array_equal(poses[0], episode.state[0])
-    np.testing.assert_array_equal(poses[1:], episode.action.values[:-1])
-
-
-def test_tracking_follows_the_measured_gain_and_across_the_wrap() -> None:
-    statistics = measure_statistics(EPISODES, ActionRepresentation.EULER)
-    # The made-up robot reaches each command within the frame.
-    np.testing.assert_allclose(np.array(statistics.tracking)[[0, 1, 3, 6]], 1.0, atol=1e-6)
-    half = ActionStatistics((0.0,) * 7, (1.0,) * 7, (0.0,) * 3, (0.5,) * 7, PoseSource.COMMAND)
-    state, command = np.zeros(7), np.zeros(7)
-    state[3], command[3] = np.pi - 0.1, -np.pi + 0.1
-    assert track(state, command, half)[3] == pytest.approx(np.pi)
 
 
 def test_statistics_survive_json_and_name_what_is_wrong() -> None:

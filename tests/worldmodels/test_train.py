@@ -10,7 +10,7 @@ import torch
 
 from arena.contracts import InvalidInput
 from tests.worldmodels.factories import MICRO, moving_square
-from worldmodels.actions import PoseSource, measure_statistics
+from worldmodels.actions import measure_statistics
 from worldmodels.autoencoder import ViewAutoencoder
 from worldmodels.checkpoint import load_checkpoint
 from worldmodels.latents import encode_episodes
@@ -30,7 +30,7 @@ def losses(folder: Path, stage: str) -> list[float]:
 def test_train_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
     out = train(MICRO, EPISODES, tmp_path / "model", RUN)
     model = WorldModel.load(out)
-    assert model.statistics.source is PoseSource.COMMAND
+    assert model.tracker is not None
     latents = model.autoencoder.encode({n: s.read() for n, s in EPISODES[0].cameras.items()})
     # The scaling factor was measured: latents have about unit variance.
     assert 0.3 < float(latents.std()) < 3
@@ -100,24 +100,24 @@ def test_latents_are_encoded_once(tmp_path: Path) -> None:
     torch.manual_seed(0)
     autoencoder = ViewAutoencoder(MICRO).eval()
     seen: list[int] = []
-    first = encode_episodes(autoencoder, EPISODES, PoseSource.COMMAND, tmp_path, lambda d, *_: seen.append(d))
+    first = encode_episodes(autoencoder, EPISODES, tmp_path, lambda d, *_: seen.append(d))
     assert seen == [1, 2, 3, 4]
     seen.clear()
     more = [*EPISODES, moving_square(9)]
-    again = encode_episodes(autoencoder, more, PoseSource.COMMAND, tmp_path, lambda d, *_: seen.append(d))
+    again = encode_episodes(autoencoder, more, tmp_path, lambda d, *_: seen.append(d))
     assert seen == [5]
     assert all(torch.equal(a.latents, b.latents) for a, b in zip(first, again, strict=False))
     # Another autoencoder's latents are another's.
     with torch.no_grad():
         next(autoencoder.parameters()).add_(0.1)
-    other = encode_episodes(autoencoder, EPISODES, PoseSource.COMMAND, tmp_path)
+    other = encode_episodes(autoencoder, EPISODES, tmp_path)
     assert not torch.equal(other[0].latents, first[0].latents)
 
 
 def test_windows_hold_history_then_now_then_the_future(tmp_path: Path) -> None:
     autoencoder = ViewAutoencoder(MICRO).eval()
     statistics = measure_statistics(EPISODES, MICRO.action_representation)
-    encoded = encode_episodes(autoencoder, EPISODES, statistics.source, tmp_path)
+    encoded = encode_episodes(autoencoder, EPISODES, tmp_path)
     windows = Windows(encoded, MICRO, statistics)
     assert len(windows) == 4 * (16 - MICRO.num_frames + 1)
     assert history_indices(2, MICRO) == [0, 1]

@@ -57,9 +57,9 @@ def test_steps_have_the_contracts_shapes_and_advance_the_state(model: WorldModel
     steps = world.step(commands)
     assert [s.frames["wrist"].shape for s in steps] == [(1, 16, 24, 3)] * 3
     assert steps[0].frames["wrist"].dtype == np.uint8
-    gain = np.array(model.statistics.tracking)
-    expected = first[0].state + gain * (commands[0].values[0] - first[0].state)
-    np.testing.assert_allclose(steps[0].state[0, [0, 1, 2, 6]], expected[[0, 1, 2, 6]])
+    expected = model.reached(first[0].state[None], commands[0].values)
+    np.testing.assert_allclose(steps[0].state, expected)
+    np.testing.assert_allclose(steps[0].observation.state, expected[0])
     assert steps[0].success is None
 
 
