@@ -16,6 +16,8 @@ from workers.steps.record import RecordInputs
 from workers.steps.train import TrainInputs
 
 EPISODES_PER_TASK = 130
+CLONING_STEPS = 400
+"""Deliberately few: the fully trained policy succeeds always, and would be no different from a replay."""
 
 
 def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int = EPISODES_PER_TASK) -> Json:
@@ -40,7 +42,12 @@ def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int 
         seed=0, start=None, start_fingerprint=None,
     )  # fmt: skip
     _timed("world model", seconds, session, Request("train", training))
-    _timed("policy", seconds, session, Request("clone", CloneInputs(dataset=dataset, out=str(out / CLONED), seed=0)))
+    _timed(
+        "policy",
+        seconds,
+        session,
+        Request("clone", CloneInputs(dataset=dataset, out=str(out / CLONED), seed=0, steps=CLONING_STEPS)),
+    )
     weights = {name: out / name for name in (WORLD, CLONED)}
     if install:
         weights = {name: _install(folder) for name, folder in weights.items()}

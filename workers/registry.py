@@ -103,7 +103,7 @@ class Workshop:
         """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...` or `bc:FOLDER`."""
         from arena.policies.registry import default_parsers, parse_spec
 
-        return parse_spec(spec, default_parsers())
+        return parse_spec(spec, {**default_parsers(), "bc": _cloned})
 
     def kinematics(self, robot: str) -> Kinematics | None:
         """The geometry of a robot, for policies that command its joints. None for robots that we have none of."""
@@ -133,6 +133,13 @@ class Workshop:
         _, thing = self._kept.pop(kind)
         if kind == "world":
             thing.close()
+
+
+def _cloned(spec: str) -> PolicyFactory:
+    # torch is loaded only for those who clone.
+    from arena.learned.cloning import parse_cloning
+
+    return parse_cloning(spec)
 
 
 def _stand_in() -> World:

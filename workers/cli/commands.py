@@ -11,6 +11,7 @@ from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
 from workers.cli.policy import Policy
 from workers.cli.record import Record
+from workers.cli.ui import Ui
 from workers.cli.worker import Worker
 from workers.cli.worldmodel import WorldModel
 
@@ -25,4 +26,5 @@ Dreamarena = (
     | Annotated[Policy, subcommand("policy")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]
+    | Annotated[Ui, subcommand("ui")]
 )
