@@ -17,7 +17,7 @@ class Ui:
     """Open the leaderboard and the rollouts of this home (DREAMARENA_HOME) in a browser."""
 
     port: int = 8501
-    address: str = "127.0.0.1"
+    host: str = "127.0.0.1"
     """0.0.0.0 serves other machines too."""
     home: Path | None = None
     """Another home than the environment's, e.g. out/demo/store."""
@@ -34,12 +34,12 @@ class Ui:
         if not 0 < self.port < 65536:
             raise InvalidInput(f"--port must be 1 to 65535, not {self.port}")
         app = Path(spec.origin).with_name("app.py")
-        options = ["--server.port", str(self.port), "--server.address", self.address]
+        options = ["--server.port", str(self.port), "--server.address", self.host]
         quiet = ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
         environment = dict(os.environ)
         if self.home is not None:
             environment["DREAMARENA_HOME"] = str(self.home.resolve())
-        session.say(f"dreamarena at http://{self.address}:{self.port} (Ctrl-C ends it)")
+        session.say(f"dreamarena at http://{self.host}:{self.port} (Ctrl-C ends it)")
         command = [sys.executable, "-m", "streamlit", "run", str(app), *options, *quiet]
         code = subprocess.call(command, env=environment)
         return Answer({"exit_code": code}, lambda console: None, code)
