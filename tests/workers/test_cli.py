@@ -60,7 +60,7 @@ BAD_INPUT = [
     ("worldmodel train --episodes DATASET --out out --batch 0", "at least 1"),
     ("worldmodel replay --world nowhere --episodes DATASET", "nowhere does not exist"),
     ("worldmodel replay --world DATASET --episodes DATASET", "dots"),
-    ("worldmodel import --checkpoint nowhere.pt --svd svd --out out", "nowhere.pt"),
+    ("worldmodel import --checkpoint nowhere.pt --svd nowhere --out out", "nowhere"),
     ("worldmodel parity --golden nowhere --json", "nowhere"),
     ("worker", "DREAMARENA_BROKER_URL"),
     ("worker --loglevel LOUD", "LOUD"),
@@ -98,7 +98,9 @@ def test_a_broker_that_does_not_answer_is_named(
 ) -> None:
     monkeypatch.setenv("DREAMARENA_BROKER_URL", "redis://127.0.0.1:1/0")
     assert main(["ingest", str(dataset)]) == 2
-    assert "cannot reach the broker redis://127.0.0.1:1" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1].startswith("dreamarena: cannot reach the broker redis://")
+    assert "127.0.0.1:1/0" in err
 
 
 def test_json_is_all_that_reaches_stdout(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +129,10 @@ def test_a_damaged_episode_is_refused_and_the_others_are_listed(
 def test_the_shared_recordings_are_ingested(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ingest", str(shared / "data" / "droid"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (len(found["episodes"]), found["refused"]) == (13, [])
+    # One recording's videos really are a frame longer than its states, and it is the only one refused.
+    assert (len(found["episodes"]), len(found["refused"])) == (12, 1)
+    assert found["refused"][0]["path"].endswith("0006.json")
+    assert "LengthMismatch" in found["refused"][0]["reason"]
     assert all(len(episode["cameras"]) == 3 for episode in found["episodes"])
 
 
