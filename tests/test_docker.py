@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,13 @@ def test_the_pages_are_served(postgresql_url: str, tmp_path: Path) -> None:  # n
     environment = {"DREAMARENA_DATABASE_URL": postgresql_url, "DREAMARENA_HOME": str(tmp_path)}
     with started("ui", environment, tmp_path, {"0.0.0.0": "127.0.0.1", "8501": str(port)}) as process:
         wait(lambda: answers(f"http://127.0.0.1:{port}/_stcore/health"), process, tmp_path)
+        # What `docker stop` does: the server has to go with the command that started it.
+        process.send_signal(signal.SIGTERM)
+        process.wait(READY_SECONDS)
+        deadline = time.monotonic() + READY_SECONDS
+        while answers(f"http://127.0.0.1:{port}/_stcore/health"):
+            assert time.monotonic() < deadline, "the server outlives its command"
+            time.sleep(0.2)
 
 
 def command_of(service: str) -> list[str]:
@@ -185,20 +192,21 @@ def healthy(service: str, environment: dict[str, str]) -> int:
     return subprocess.run([sys.executable, *arguments], env={**os.environ, **environment}, timeout=240).returncode
 
 
-@contextmanager
+@contextlib.contextmanager
 def started(
     service: str, environment: dict[str, str], folder: Path, other: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A service's command as a process, with `other` words in the place of some of its own."""
     command = [(other or {}).get(word, word) for word in command_of(service)]
+    run: dict[str, Any] = {"env": {**os.environ, **environment}, "cwd": folder, "start_new_session": True}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=log, stderr=subprocess.STDOUT, cwd=folder
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **run)
     try:
         yield process
     finally:
-        process.terminate()
+        # The whole session, so that a failed test leaves no server behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(READY_SECONDS)
 
 

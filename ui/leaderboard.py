@@ -69,7 +69,9 @@ def forest(places: Sequence[RankedPolicy]) -> go.Figure:
     for at, symbol, open_end in ((low, "triangle-left", "low"), (high, "triangle-right", "high")):
         arrows = [row for row in rows if math.isinf(getattr(places[row], open_end))]
         marker = {"size": 11, "symbol": symbol, "color": COLOUR}
-        figure.add_scatter(x=[at] * len(arrows), y=arrows, mode="markers", marker=marker, hoverinfo="skip")
+        figure.add_scatter(
+            x=[at] * len(arrows), y=arrows, mode="markers", marker=marker, hoverinfo="skip", cliponaxis=False
+        )
     figure.add_vline(x=0, line_dash="dot", line_width=1, line_color="gray")
     names = [plain_html(place.policy) for place in places]
     figure.update_xaxes(title="Bradley-Terry strength, 95% interval", range=[low, high], zeroline=False)

@@ -28,7 +28,7 @@ dreamarena record --help
 dreamarena evaluate --help
 ```
 
-or run `make demo` and look at what it made: `DREAMARENA_HOME=out/demo/store dreamarena ui`."""
+or run `make demo` and look at what it made: `dreamarena ui --home out/demo/store`."""
 
 
 @dataclass(frozen=True)

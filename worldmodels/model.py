@@ -18,6 +18,7 @@ from worldmodels.config import WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld
 from worldmodels.latents import resize
 from worldmodels.sampler import SamplerConfig, sample
+from worldmodels.text import load_clip_text
 from worldmodels.tracking import Tracker
 from worldmodels.train import EmbedText
 from worldmodels.windows import history_indices
@@ -38,8 +39,13 @@ class WorldModel:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", embed_text: EmbedText | None = None) -> WorldModel:
-        """Read a checkpoint folder. Raises `InvalidInput` in one line where it is not whole or not ours."""
-        return cls.from_checkpoint(load_checkpoint(folder), device, embed_text)
+        """Read a checkpoint folder, with its own text encoder unless `embed_text` is given.
+
+        Raises `InvalidInput` in one line where it is not whole or not ours.
+        """
+        checkpoint = load_checkpoint(folder)
+        text = load_clip_text(folder, checkpoint) if embed_text is None else None
+        return cls.from_checkpoint(checkpoint, device, text.embed if text is not None else embed_text)
 
     @classmethod
     def from_checkpoint(

@@ -71,7 +71,9 @@ def train(
     `InvalidInput` for episodes that do not fit.
     """
     if config.text is TextEncoding.CLIP and embed_text is None:
-        raise InvalidInput(f"{config.name} is conditioned on CLIP text: give --clip PATH with a CLIP text encoder")
+        raise InvalidInput(
+            f"{config.name} is conditioned on CLIP text: fine-tune (--start) an imported checkpoint that has its encoder"
+        )
     torch.manual_seed(run.seed)
     work = out.with_suffix(".training")
     work.mkdir(parents=True, exist_ok=True)

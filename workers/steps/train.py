@@ -34,6 +34,7 @@ def train(inputs: TrainInputs, context: Context) -> Json:
     from worldmodels.checkpoint import load_checkpoint
     from worldmodels.config import preset
     from worldmodels.train import RECIPES, TrainConfig
+    from worldmodels.text import load_clip_text
     from worldmodels.train import train as train_model
 
     if Path(inputs.out).exists():
@@ -53,8 +54,17 @@ def train(inputs: TrainInputs, context: Context) -> Json:
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
     start = load_checkpoint(Path(inputs.start)) if inputs.start else None
+    text = load_clip_text(Path(inputs.start), start) if inputs.start and start else None
     try:
-        out = train_model(preset(inputs.preset), episodes, Path(inputs.out), run, start, progress=context.progress)
+        out = train_model(
+            preset(inputs.preset),
+            episodes,
+            Path(inputs.out),
+            run,
+            start,
+            embed_text=text.embed if text else None,
+            progress=context.progress,
+        )
     except torch.cuda.OutOfMemoryError as error:
         raise InvalidInput(f"the GPU's memory does not hold a batch of {inputs.batch}: lower --batch") from error
     checkpoint = load_checkpoint(out)
