@@ -108,7 +108,7 @@ def _shard_key(fingerprint: str, episode: Episode) -> str:
 
 
 def _write_shard(path: Path, latents: Tensor, poses: FloatArray) -> None:
-    tensors = {"latents": latents.to(torch.float16).contiguous(), "poses": torch.from_numpy(np.array(poses))}
+    tensors = {"latents": latents.to(torch.float16).contiguous(), "poses": torch.from_numpy(np.ascontiguousarray(poses))}
     with atomic_file(path) as partial:
         save_file(tensors, partial)
 

@@ -33,8 +33,8 @@ def train(inputs: TrainInputs, context: Context) -> Json:
 
     from worldmodels.checkpoint import load_checkpoint
     from worldmodels.config import preset
-    from worldmodels.train import RECIPES, TrainConfig
     from worldmodels.text import load_clip_text
+    from worldmodels.train import RECIPES, TrainConfig
     from worldmodels.train import train as train_model
 
     if Path(inputs.out).exists():
