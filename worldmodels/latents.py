@@ -108,7 +108,8 @@ def _shard_key(fingerprint: str, episode: Episode) -> str:
 
 
 def _write_shard(path: Path, latents: Tensor, poses: FloatArray) -> None:
-    tensors = {"latents": latents.to(torch.float16).contiguous(), "poses": torch.from_numpy(np.ascontiguousarray(poses))}
+    states = torch.from_numpy(np.ascontiguousarray(poses))
+    tensors = {"latents": latents.to(torch.float16).contiguous(), "poses": states}
     with atomic_file(path) as partial:
         save_file(tensors, partial)
 

@@ -72,7 +72,7 @@ def train(
     """
     if config.text is TextEncoding.CLIP and embed_text is None:
         raise InvalidInput(
-            f"{config.name} is conditioned on CLIP text: fine-tune (--start) an imported checkpoint that has its encoder"
+            f"{config.name} is conditioned on CLIP text: fine-tune (--start) an imported checkpoint with its encoder"
         )
     torch.manual_seed(run.seed)
     work = out.with_suffix(".training")
