@@ -41,8 +41,8 @@ class Demo:
     out: Path
     scenes: int = 12
     steps: int = 30
-    labelled: int = 48
-    sampler_steps: int = 5
+    labelled: int = 40
+    sampler_steps: int = 3
     timings: dict[str, float] = field(default_factory=dict)
 
     def run(self, episodes: Path | None) -> Json:
@@ -122,11 +122,13 @@ class Demo:
         start = pretrained(WORLD)
         out = (self.out / f"world-{dataset.fingerprint[:12]}").resolve()
         inputs = TrainInputs(
-            preset="tiny", dataset=dataset, out=str(out), steps=300, autoencoder_steps=700, batch=4,
+            preset="tiny", dataset=dataset, out=str(out), steps=250, autoencoder_steps=600, batch=4,
             autoencoder_batch=12, learning_rate=3e-4, autoencoder_learning_rate=1e-3, seed=0,
             start=str(start), start_fingerprint=fingerprint(start),
         )  # fmt: skip
-        [trained] = self._timed("fine-tuning", lambda: self.session.run([Request("train", inputs)]))
+        [trained] = self._timed(
+            "fine-tuning (about five minutes on two cores)", lambda: self.session.run([Request("train", inputs)])
+        )
         return str(trained["world"])
 
     def _replay(self, world: str, dataset: Dataset, seconds: tuple[float, ...]) -> list[dict[str, Any]]:
