@@ -68,8 +68,8 @@ class Demo:
         return self._report(
             ranking, fidelity, truth["evaluation"],
             title="Five policies, ranked in a world model",
-            subtitle="Imagined from the first frame of recorded Meta-World episodes. In each film: imagined above, "
-            "the stand-in reality below.",
+            subtitle="Imagined from the first frame of recorded Meta-World episodes.",
+
             notes=[],
         )  # fmt: skip
 

@@ -52,6 +52,7 @@ def exhibit_report(exhibit: Exhibit, context: Context, folder: Path) -> ReportDa
         subtitle=exhibit.subtitle,
         ranking=board.ranking,
         policies=board.policies,
+        videos_note="Imagined above, the stand-in reality below." if truth else "",
         videos=_films(exhibit, rollouts, verdicts, truth, context, folder),
         fidelity=exhibit.fidelity,
         judge={"name": result["judge"]["name"], **card},

@@ -32,7 +32,7 @@ class Pending:
 def rows(path: Path, name: str, values: Any, width: int) -> FloatArray:
     """`values` as a finite `(T, width)` float64 array, T > 0; raises `InvalidStates` naming the file and the column."""
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.ascontiguousarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise InvalidStates(f"{path}: {name} is not a table of numbers of shape (T, {width})") from None
     if width == 1 and array.ndim == 1:

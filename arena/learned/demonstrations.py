@@ -79,7 +79,7 @@ class Demonstrations:
         """Of what is learned from, so that training is never resumed on something else."""
         digest = hashlib.sha256()
         for tensor in (*self._frames, self.state, self.target, self.words):
-            digest.update(tensor.numpy().data)
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
     def normalisation(self) -> Normalisation:

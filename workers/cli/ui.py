@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -41,5 +40,6 @@ class Ui:
             environment["DREAMARENA_HOME"] = str(self.home.resolve())
         session.say(f"dreamarena at http://{self.host}:{self.port} (Ctrl-C ends it)")
         command = [sys.executable, "-m", "streamlit", "run", str(app), *options, *quiet]
-        code = subprocess.call(command, env=environment)
-        return Answer({"exit_code": code}, lambda console: None, code)
+        session.close()
+        # The server takes this process's place, so that a signal to the command ends the server.
+        os.execve(sys.executable, command, environment)
