@@ -69,7 +69,6 @@ class Demo:
             ranking, fidelity, truth["evaluation"],
             title="Five policies, ranked in a world model",
             subtitle="Imagined from the first frame of recorded Meta-World episodes.",
-
             notes=[],
         )  # fmt: skip
 

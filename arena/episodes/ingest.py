@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from arena.contracts import Episode, InvalidInput, Kinematics
-from arena.episodes import clips, droid, lerobot
+from arena.episodes import clips, droid
 from arena.episodes.assemble import Pending
 from arena.episodes.declaration import DECLARATION, read_declaration
 from arena.episodes.errors import UndeclaredLayout, UnknownLayout
+from arena.episodes.lerobot import find_lerobot, is_lerobot
 
 Progress = Callable[[int, int, str], None]
 """Called with how many are done, how many there are, and the stage's name."""
@@ -134,7 +135,7 @@ def summary(episode: Episode) -> dict[str, Any]:
 
 
 def _is_root(folder: Path) -> bool:
-    return droid.is_droid(folder) or lerobot.is_lerobot(folder) or clips.is_clips(folder)
+    return droid.is_droid(folder) or is_lerobot(folder) or clips.is_clips(folder)
 
 
 def _find_episodes(root: Path, layout: Path | None, kinematics: Kinematics | None) -> list[Pending]:
@@ -142,8 +143,8 @@ def _find_episodes(root: Path, layout: Path | None, kinematics: Kinematics | Non
         return droid.find_droid(root)
     own = root / DECLARATION
     declaration = read_declaration(layout or own) if layout or own.is_file() else None
-    if lerobot.is_lerobot(root):
-        return lerobot.find_lerobot(root, declaration, kinematics)
+    if is_lerobot(root):
+        return find_lerobot(root, declaration, kinematics)
     if declaration is None:
         raise UndeclaredLayout(
             f"{root} holds mp4 and npz clips, but nothing says what their columns are; "
