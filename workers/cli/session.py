@@ -103,9 +103,10 @@ def _bars(console: Console) -> Iterator[Progress]:
     with Progress(*columns, console=console) as bars:
 
         def show(done: int, total: int, stage: str) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage)
-            bars.update(tasks[stage], completed=done, total=total or None)
+            name = _stage_name(stage)
+            if name not in tasks:
+                tasks[name] = bars.add_task(stage)
+            bars.update(tasks[name], description=stage, completed=done, total=total or None)
 
         yield show
 
@@ -115,11 +116,17 @@ def _lines(say: Callable[[str], None]) -> Progress:
 
     def show(done: int, total: int, stage: str) -> None:
         now = time.monotonic()
-        if done == total or now - last.get(stage, 0.0) >= LINE_SECONDS:
-            last[stage] = now
+        name = _stage_name(stage)
+        if done == total or now - last.get(name, 0.0) >= LINE_SECONDS:
+            last[name] = now
             say(f"{stage}: {done}/{total}" if total else stage)
 
     return show
+
+
+def _stage_name(stage: str) -> str:
+    """What stays the same while a stage goes on: a loss or a count may follow in brackets."""
+    return stage.partition(" (")[0]
 
 
 def flush() -> None:
