@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,9 +126,3 @@ def _lines(say: Callable[[str], None]) -> Progress:
 def _stage_name(stage: str) -> str:
     """What stays the same while a stage goes on: a loss or a count may follow in brackets."""
     return stage.partition(" (")[0]
-
-
-def flush() -> None:
-    """Leave nothing of an answer in a buffer that a crash at exit could lose."""
-    sys.stdout.flush()
-    sys.stderr.flush()
