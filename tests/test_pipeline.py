@@ -48,6 +48,7 @@ def test_from_robot_video_to_a_ranked_leaderboard(run: Any, tmp_path: Path) -> N
 
     # A world model is trained on them and replays them.
     steps = ("--steps", "3", "--batch", "2", "--autoencoder-steps", "6", "--autoencoder-batch", "4")
+    steps += ("--tracker-steps", "10")
     trained = run("worldmodel", "train", "--episodes", "videos", "--out", "world", *steps)
     assert trained["episodes"] == 8
     replay = ("worldmodel", "replay", "--world", "world", "--episodes", "videos", "--seconds", "0.25")

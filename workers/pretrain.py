@@ -39,7 +39,7 @@ def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int 
         preset="tiny", dataset=dataset, out=str(out / WORLD), steps=recipe.denoiser.steps, batch=recipe.denoiser.batch,
         learning_rate=recipe.denoiser.learning_rate, autoencoder_steps=recipe.autoencoder.steps,
         autoencoder_batch=recipe.autoencoder.batch, autoencoder_learning_rate=recipe.autoencoder.learning_rate,
-        seed=0, start=None, start_fingerprint=None,
+        tracker_steps=recipe.tracker.steps, seed=0, start=None, start_fingerprint=None,
     )  # fmt: skip
     _timed("world model", seconds, session, Request("train", training))
     _timed(

@@ -85,7 +85,13 @@ class Tracker(nn.Module):
         return new.numpy().astype(np.float64)
 
 
-def fit_tracker(episodes: Sequence[Episode], seed: int, folder: Path, progress: Progress | None = None) -> Tracker:
+def fit_tracker(
+    episodes: Sequence[Episode],
+    seed: int,
+    folder: Path,
+    progress: Progress | None = None,
+    schedule: Schedule = SCHEDULE,
+) -> Tracker:
     """Learn to follow commands from episodes that record them, over whole episodes at a time. Resumable in `folder`."""
     tracker = Tracker()
     states, commands, present = _padded(episodes)
@@ -95,7 +101,7 @@ def fit_tracker(episodes: Sequence[Episode], seed: int, folder: Path, progress: 
     tracker.spread.copy_(torch.maximum(absolute.std(0), torch.tensor(SMALLEST)))
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        picks = torch.randint(len(states), (SCHEDULE.batch,), generator=generator)
+        picks = torch.randint(len(states), (schedule.batch,), generator=generator)
         # Short horizons first: over long ones an untrained model runs away.
         ahead = min(8 + step // 25, commands.shape[1])
         reached = tracker.unroll(states[picks, 0], commands[picks, :ahead])
@@ -103,7 +109,7 @@ def fit_tracker(episodes: Sequence[Episode], seed: int, folder: Path, progress: 
         here = present[picks, :ahead]
         return (missed.square().mean(-1) * here).sum().div(here.sum()).sqrt()
 
-    optimise("tracker", tracker, loss, SCHEDULE, seed, folder, progress)
+    optimise("tracker", tracker, loss, schedule, seed, folder, progress)
     return tracker.eval()
 
 

@@ -20,7 +20,7 @@ from worldmodels.config import TextEncoding, WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld, LossDraws, training_loss
 from worldmodels.latents import EncodedEpisode, Progress, encode_episodes, frames_at
 from worldmodels.optimise import Schedule, optimise
-from worldmodels.tracking import Tracker, fit_tracker
+from worldmodels.tracking import SCHEDULE, Tracker, fit_tracker
 from worldmodels.windows import Windows
 
 EmbedText = Callable[[Sequence[str]], Tensor]
@@ -35,6 +35,7 @@ class TrainConfig:
 
     autoencoder: Schedule
     denoiser: Schedule
+    tracker: Schedule = SCHEDULE
     images: int = 20_000
     seed: int = 0
     device: str = "cpu"
@@ -80,7 +81,7 @@ def train(
     config = replace(start.config if start is not None else config, fps=common_rate(episodes))
     config, autoencoder = train_autoencoder(config, episodes, work, run, start, progress)
     commanded = [episode for episode in episodes if episode.action is not None]
-    tracker = fit_tracker(commanded, run.seed, work, progress) if commanded else None
+    tracker = fit_tracker(commanded, run.seed, work, progress, run.tracker) if commanded else None
     statistics = measure_statistics(episodes, config.action_representation)
     encoded = encode_episodes(autoencoder, episodes, work / "latents", progress)
     model = train_denoiser(config, encoded, statistics, work, run, start, embed_text, progress)

@@ -20,7 +20,8 @@ from worldmodels.train import TrainConfig, train
 from worldmodels.windows import Windows, history_indices
 
 EPISODES = [moving_square(seed) for seed in range(4)]
-RUN = TrainConfig(Schedule(6, 4, 1e-3, warmup=2), Schedule(6, 2, 1e-3, warmup=2), seed=3)
+BRIEF = Schedule(4, 4, 1e-3, warmup=2)
+RUN = TrainConfig(Schedule(6, 4, 1e-3, warmup=2), Schedule(6, 2, 1e-3, warmup=2), tracker=BRIEF, seed=3)
 
 
 def losses(folder: Path, stage: str) -> list[float]:

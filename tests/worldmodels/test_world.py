@@ -21,7 +21,7 @@ EPISODES = [moving_square(seed) for seed in range(4)]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> WorldModel:
-    run = TrainConfig(Schedule(5, 4, 1e-3), Schedule(2, 2, 1e-3))
+    run = TrainConfig(Schedule(5, 4, 1e-3), Schedule(2, 2, 1e-3), tracker=Schedule(20, 4, 1e-3))
     return WorldModel.load(train(MICRO, EPISODES, tmp_path_factory.mktemp("model") / "m", run))
 
 

@@ -26,13 +26,15 @@ class Train:
     layout: Path | None = None
     """A TOML that declares the dataset's columns, where it does not do so itself."""
     steps: int | None = None
-    """Training steps of the denoiser; this and the next four are the preset's recipe unless given."""
+    """Training steps of the denoiser; this and the next five are the preset's recipe unless given."""
     batch: int | None = None
     learning_rate: float | None = None
     autoencoder_steps: int | None = None
     """Training steps of a small preset's own autoencoder; 0 keeps the one of --start."""
     autoencoder_batch: int | None = None
     autoencoder_learning_rate: float | None = None
+    tracker_steps: int | None = None
+    """Training steps of the network that turns commands into poses."""
     seed: int = 0
     start: Path | None = None
     """A checkpoint folder to fine-tune."""
@@ -70,6 +72,7 @@ class Train:
             "batch": recipe.denoiser.batch,
             "learning_rate": recipe.denoiser.learning_rate,
             "autoencoder_steps": recipe.autoencoder.steps,
+            "tracker_steps": recipe.tracker.steps,
             "autoencoder_batch": recipe.autoencoder.batch,
             "autoencoder_learning_rate": recipe.autoencoder.learning_rate,
         }

@@ -21,6 +21,7 @@ class TrainInputs(Inputs):
     batch: int
     learning_rate: float
     autoencoder_batch: int
+    tracker_steps: int
     autoencoder_learning_rate: float
     seed: int
     start: str | None
@@ -49,6 +50,7 @@ def train(inputs: TrainInputs, context: Context) -> Json:
             learning_rate=inputs.autoencoder_learning_rate,
         ),
         denoiser=replace(recipe.denoiser, steps=inputs.steps, batch=inputs.batch, learning_rate=inputs.learning_rate),
+        tracker=replace(recipe.tracker, steps=inputs.tracker_steps),
         images=recipe.images,
         seed=inputs.seed,
         device="cuda" if torch.cuda.is_available() else "cpu",
