@@ -78,4 +78,4 @@ def test_from_robot_video_to_a_ranked_leaderboard(run: Any, tmp_path: Path) -> N
     report = run("report", ranking["evaluation"], "--truth", truth["evaluation"], "--out", "report")
     page = Path(report["report"]).read_text()
     assert all(policy in page for policy in POLICIES)
-    assert len(list((tmp_path / "report" / "videos").glob("scene*.mp4"))) == 6
+    assert len(list((tmp_path / "report" / "videos").glob("*.mp4"))) == 6
