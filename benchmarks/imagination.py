@@ -30,9 +30,9 @@ PLAIN_STEPS, PLAIN_GUIDANCE = 50, 2.0
 class Options:
     """`episodes` are replayed by ours, the first `plain_episodes` of them by the plain loop as well."""
 
-    episodes: int = 12
-    plain_episodes: int = 6
-    steps: int = 5
+    episodes: int = 9
+    plain_episodes: int = 3
+    steps: int = 3
     batch: int = 12
     views: tuple[str, ...] = ("exterior_1", "wrist")
     """The views that ours decodes while its speed is measured: those that the demo's policy looks at."""
@@ -42,8 +42,8 @@ class Options:
 
 def recording(options: Options) -> dict[str, Any]:
     """Frames (one camera, one instant) recorded per second and core, and the same with MuJoCo's default rendering."""
-    import mujoco
 
+    from real2sim.engine import mujoco
     from real2sim.reality.plans import plan
     from real2sim.reality.record import episodes
     from real2sim.reality.simulator import Simulation

@@ -30,10 +30,9 @@ def lagging(seed: int, length: int = 30) -> Episode:
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     short = replace(tracking.SCHEDULE, steps=300, batch=16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "SCHEDULE", short)
-        torch.manual_seed(0)
-        return fit_tracker([lagging(seed) for seed in range(24)], 0, tmp_path_factory.mktemp("tracker"))
+    torch.manual_seed(0)
+    episodes = [lagging(seed) for seed in range(24)]
+    return fit_tracker(episodes, 0, tmp_path_factory.mktemp("tracker"), schedule=short)
 
 
 def test_a_lag_is_learned_and_predicts_a_held_out_episode_open_loop(tracker: Tracker) -> None:
@@ -67,11 +66,11 @@ def test_a_command_across_the_wrap_turns_the_short_way() -> None:
     assert tracker.follow(state, command)[0, 3] == pytest.approx(np.pi - 0.1 + 0.3 * 0.2, abs=1e-5)
 
 
-def test_fitting_resumes_to_the_same_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "SCHEDULE", replace(tracking.SCHEDULE, steps=6, batch=4))
+def test_fitting_resumes_to_the_same_tracker(tmp_path: Path) -> None:
+    short = replace(tracking.SCHEDULE, steps=6, batch=4)
     episodes = [lagging(seed) for seed in range(3)]
     torch.manual_seed(0)
-    once = fit_tracker(episodes, 0, tmp_path / "once")
-    again = fit_tracker(episodes, 0, tmp_path / "once")
+    once = fit_tracker(episodes, 0, tmp_path / "once", schedule=short)
+    again = fit_tracker(episodes, 0, tmp_path / "once", schedule=short)
     for name, value in once.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value)
