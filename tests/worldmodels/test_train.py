@@ -135,7 +135,8 @@ def test_fine_tuning_starts_from_the_checkpoint_and_keeps_its_config(tmp_path: P
     still = replace(RUN, autoencoder=replace(RUN.autoencoder, steps=0), denoiser=Schedule(1, 2, 1e-9))
     tuned = load_checkpoint(train(MICRO, EPISODES[:2], tmp_path / "tuned", still, start=start))
     assert tuned.config == start.config
-    for name, weight in start.tensors.items():
+    # The tracker is fitted anew: it belongs to the robot of the new episodes.
+    for name, weight in ((k, v) for k, v in start.tensors.items() if not k.startswith("tracker.")):
         torch.testing.assert_close(tuned.tensors[name], weight, atol=2e-3, rtol=1e-2)
 
 
