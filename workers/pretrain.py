@@ -15,7 +15,7 @@ from workers.steps.clone import CloneInputs
 from workers.steps.record import RecordInputs
 from workers.steps.train import TrainInputs
 
-EPISODES_PER_TASK = 130
+EPISODES_PER_TASK = 200
 CLONING_STEPS = 300
 """Deliberately few: the fully trained policy succeeds always, and would be no different from a replay."""
 

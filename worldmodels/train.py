@@ -44,7 +44,7 @@ class TrainConfig:
 RECIPES: Mapping[str, TrainConfig] = {
     "tiny": TrainConfig(
         autoencoder=Schedule(steps=6500, batch=12, learning_rate=2e-3, ema=0.995),
-        denoiser=Schedule(steps=3600, batch=4, learning_rate=6e-4, warmup=150),
+        denoiser=Schedule(steps=10_000, batch=4, learning_rate=6e-4, warmup=150),
         images=40_000,
     ),
     "ctrl-world": TrainConfig(
