@@ -101,63 +101,57 @@ def motion_of(chunk: ActionChunk, observation: Observation, kinematics: Kinemati
 
 
 @dataclass(frozen=True)
-class JointMotion:
-    """Through `(N + 1, 7)` joint knots, each joint at constant speed between two of them."""
+class _Knots:
+    """`(N + 1, D)` knots and `(N + 1, 1)` gripper positions, `1 / control_hz` s apart, the first at the observation."""
 
-    joints: FloatArray
+    knots: FloatArray
     gripper: FloatArray
     control_hz: float
+
+    @property
+    def seconds(self) -> float:
+        return (len(self.knots) - 1) / self.control_hz
+
+    def positions(self, times: FloatArray) -> FloatArray:
+        """`times` `(M,)` in s as positions along the knots, exactly whole where they are so to within `EPSILON` s."""
+        positions = np.clip(times * self.control_hz, 0.0, len(self.knots) - 1)
+        whole = np.rint(positions)
+        return np.asarray(np.where(np.abs(positions - whole) <= EPSILON * self.control_hz, whole, positions))
+
+
+@dataclass(frozen=True)
+class JointMotion(_Knots):
+    """Through `(N + 1, 7)` joint positions, each joint at constant speed between two of them."""
+
     forward: Callable[[FloatArray], FloatArray]
 
-    @property
-    def seconds(self) -> float:
-        return (len(self.joints) - 1) / self.control_hz
-
     def at(self, times: FloatArray) -> RobotState:
-        knots = _knots(times, self.control_hz, len(self.joints))
-        joints = _linear(self.joints, knots)
-        return RobotState(joints, self.forward(joints), _linear(self.gripper, knots))
+        along = self.positions(times)
+        joints = _linear(self.knots, along)
+        return RobotState(joints, self.forward(joints), _linear(self.gripper, along))
 
 
-@dataclass(frozen=True)
-class PoseMotion:
+class PoseMotion(_Knots):
     """Through `(N + 1, 6)` poses: straight lines between them, and rotations about one axis (slerp)."""
 
-    poses: FloatArray
-    gripper: FloatArray
-    control_hz: float
-
-    @property
-    def seconds(self) -> float:
-        return (len(self.poses) - 1) / self.control_hz
-
     def at(self, times: FloatArray) -> RobotState:
-        knots = _knots(times, self.control_hz, len(self.poses))
-        turn = Slerp(np.arange(len(self.poses)), Rotation.from_euler("xyz", self.poses[:, 3:]))
-        pose = np.hstack([_linear(self.poses[:, :3], knots), turn(knots).as_euler("xyz")])
+        along = self.positions(times)
+        turn = Slerp(np.arange(len(self.knots)), Rotation.from_euler("xyz", self.knots[:, 3:]))
+        pose = np.hstack([_linear(self.knots[:, :3], along), turn(along).as_euler("xyz")])
         # At a knot the commanded angles themselves, not others for the same rotation: replays stay exact.
-        whole = knots == np.rint(knots)
-        pose[whole] = self.poses[knots[whole].astype(np.int64)]
-        return RobotState(None, pose, _linear(self.gripper, knots))
+        whole = along == np.rint(along)
+        pose[whole] = self.knots[along[whole].astype(np.int64)]
+        return RobotState(None, pose, _linear(self.gripper, along))
 
 
-@dataclass(frozen=True)
-class EulerMotion:
+class EulerMotion(_Knots):
     """Through `(N + 1, 6)` poses with constant Euler-angle rates between them; angles come out in [-pi, pi]."""
 
-    poses: FloatArray
-    gripper: FloatArray
-    control_hz: float
-
-    @property
-    def seconds(self) -> float:
-        return (len(self.poses) - 1) / self.control_hz
-
     def at(self, times: FloatArray) -> RobotState:
-        knots = _knots(times, self.control_hz, len(self.poses))
-        pose = _linear(self.poses, knots)
+        along = self.positions(times)
+        pose = _linear(self.knots, along)
         pose[:, 3:] = np.remainder(pose[:, 3:] + np.pi, 2 * np.pi) - np.pi
-        return RobotState(None, pose, _linear(self.gripper, knots))
+        return RobotState(None, pose, _linear(self.gripper, along))
 
 
 class ActionBuffer:
@@ -270,13 +264,6 @@ def _moved(observation: Observation, state: RobotState) -> Observation:
         gripper_position=state.gripper_position[0],
         joint_position=joints,
     )
-
-
-def _knots(times: FloatArray, control_hz: float, count: int) -> FloatArray:
-    """`times` `(M,)` in s as positions along `count` knots, exactly whole where they are so to within `EPSILON` s."""
-    positions = np.clip(times * control_hz, 0.0, count - 1)
-    whole = np.rint(positions)
-    return np.asarray(np.where(np.abs(positions - whole) <= EPSILON * control_hz, whole, positions))
 
 
 def _linear(values: FloatArray, positions: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ is in [0, 1] with 0 open and 1 closed. Frames are RGB uint8. `T` counts frames, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -297,6 +297,13 @@ class Rollout:
     step_seconds: tuple[float, ...]
     provenance: Provenance
     success: bool | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything but frames, states and actions, as JSON: by these names it is stored, and read back."""
+        bulk = ("frames", "state", "action")
+        facts = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in bulk}
+        return facts | {"provenance": asdict(self.provenance), "step_seconds": list(self.step_seconds)}
 
 
 @dataclass(frozen=True)

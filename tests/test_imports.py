@@ -18,10 +18,12 @@ ROOMS = ("arena", "worldmodels", "real2sim", "workers", "ui")
 NUMERIC_LEAVES = ("arena.geometry", "arena.metrics")
 """Not in DESIGN.md's table: the lead lets both simulators use these two, which import only numpy and the contracts,
 rather than have rotations and PSNR written twice."""
+TRAINING_LEAF = "arena.learned.optimise"
+"""Nor is this: one resumable training loop for policies and world models. It imports contracts and atomic files."""
 SIMULATORS_MAY = ("arena.contracts", "arena.episodes", *NUMERIC_LEAVES)
 MAY_IMPORT = {
     "arena": ("arena",),
-    "worldmodels": ("worldmodels", *SIMULATORS_MAY),
+    "worldmodels": ("worldmodels", *SIMULATORS_MAY, TRAINING_LEAF),
     "real2sim": ("real2sim", *SIMULATORS_MAY),
     "workers": ("arena", "worldmodels", "real2sim", "workers"),
     # Of the workers' room: the names of tasks, and where things are kept.
@@ -156,6 +158,8 @@ def test_exceptions_are_still_needed() -> None:
         ("worldmodels.world", "from real2sim import robot"),
         ("real2sim.twin", "if TYPE_CHECKING:\n    from worldmodels.world import ImaginedWorld"),
         ("real2sim.twin", "from arena.learned import cloning"),
+        ("real2sim.twin", "from arena.learned.optimise import optimise"),
+        ("worldmodels.train", "from arena.learned.cloning import train_cloning"),
         ("workers.cli.demo", "from ui import app"),
         ("ui.rollouts", "from workers.artifacts import Artifacts"),
         ("ui.rollouts", "from worldmodels import world"),
@@ -175,6 +179,7 @@ def test_a_breach_is_found(importer: str, source: str) -> None:
         ("arena.rollout", "from .contracts import Policy\nimport numpy as np"),
         ("worldmodels.world", "from arena.contracts import World\nfrom arena.episodes.video import VideoFrames"),
         ("worldmodels.world", "from arena import contracts, metrics\nfrom worldmodels import sampler"),
+        ("worldmodels.train", "from arena.learned.optimise import optimise"),
         ("real2sim.twin", "from arena.geometry import compose\nimport mujoco"),
         ("workers.tasks", "from arena.learned import cloning\nfrom real2sim import robot\nimport torch"),
         ("ui.rollouts", "from arena.store import Store\nfrom workers.settings import load_settings"),
@@ -188,6 +193,12 @@ def test_the_numeric_leaves_are_leaves() -> None:
     own = [found for found in all_imports() if found.importer in NUMERIC_LEAVES and is_within(found.imported, "arena")]
     assert own
     assert all(is_within(found.imported, "arena.contracts") for found in own)
+
+
+def test_the_training_loop_is_a_leaf() -> None:
+    own = [found for found in all_imports() if found.importer == TRAINING_LEAF and is_within(found.imported, "arena")]
+    assert own
+    assert all(found.imported.startswith(("arena.contracts.", "arena.episodes.atomic.")) for found in own)
 
 
 def loaded_by(*names: str) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +50,8 @@ def _write(rollout: Rollout, folder: Path) -> None:
     for camera, frames in rollout.frames.items():
         write_video(video_path(folder, camera), frames, rollout.fps, crf=CRF)
     np.savez(folder / "trajectory.npz", state=rollout.state, action=rollout.action.values)
-    facts = {
-        "id": rollout.id,
-        "policy": rollout.policy,
-        "world": rollout.world,
-        "scene_id": rollout.scene_id,
-        "task": rollout.task,
-        "instruction": rollout.instruction,
-        "seed": rollout.seed,
-        "fps": rollout.fps,
-        "cameras": list(rollout.frames),
-        "action_space": rollout.action.space.value,
-        "control_hz": rollout.action.control_hz,
-        "step_seconds": list(rollout.step_seconds),
-        "provenance": asdict(rollout.provenance),
-        "success": rollout.success,
-    }
+    action = {"action_space": rollout.action.space.value, "control_hz": rollout.action.control_hz}
+    facts = rollout.facts | action | {"cameras": list(rollout.frames)}
     (folder / "rollout.json").write_text(json.dumps(facts, indent=1, allow_nan=False))
 
 
@@ -78,12 +63,7 @@ def _read(folder: Path, camera: str) -> Frames:
 
 
 def _rollout(facts: dict[str, Any], state: Any, action: Any, frames: dict[str, Frames]) -> Rollout:
-    same = ("id", "policy", "world", "scene_id", "task", "instruction", "seed", "fps", "success")
-    return Rollout(
-        **{name: facts[name] for name in same},
-        frames=frames,
-        state=state,
-        action=ActionChunk(action, ActionSpace(facts["action_space"]), facts["control_hz"]),
-        step_seconds=tuple(facts["step_seconds"]),
-        provenance=Provenance(**facts["provenance"]),
-    )
+    facts.pop("cameras")
+    chunk = ActionChunk(action, ActionSpace(facts.pop("action_space")), facts.pop("control_hz"))
+    facts |= {"step_seconds": tuple(facts["step_seconds"]), "provenance": Provenance(**facts["provenance"])}
+    return Rollout(frames=frames, state=state, action=chunk, **facts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 STATISTICS = "statistics.json"
 CARD = "README.md"
-PREFIXES = ("unet.", "action_encoder.", "pose_map.", "vae.", "text_encoder.", "tracker.")
+TEXT_FOLDER = "clip"
+"""Where a checkpoint keeps the tokenizer and the text encoder's config; the weights are in its safetensors."""
+TEXT_PREFIX = "text_encoder."
+PREFIXES = ("unet.", "action_encoder.", "pose_map.", "vae.", TEXT_PREFIX, "tracker.")
 PICKLES = (*TORCH_SUFFIXES, ".pkl")
 NAMES_SHOWN = 20
 
@@ -39,13 +42,20 @@ Shape = tuple[int, ...]
 class Checkpoint:
     """A world model read from disk: weights in float32 by full name, and what they need.
 
-    `sha256` covers the weights, the config and the statistics, but not the card.
+    `sha256` covers the weights, the config and the statistics, but not the card. `text_files` are the tokenizer's
+    and the text encoder's config, by path in the checkpoint's folder.
     """
 
     config: WorldModelConfig
     tensors: Mapping[str, Tensor]
     statistics: Mapping[str, Any]
     sha256: str
+    text_files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def text_encoder(self) -> dict[str, Tensor]:
+        """Its weights by full name; none where the checkpoint has no text encoder."""
+        return {name: tensor for name, tensor in self.tensors.items() if name.startswith(TEXT_PREFIX)}
 
 
 class KeyMismatch(InvalidInput):
@@ -153,7 +163,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     stored = read_safetensors(folder / WEIGHTS)
     _check_tensors(config, stored, str(folder / WEIGHTS))
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
-    return Checkpoint(config, tensors, _read_statistics(folder / STATISTICS), _content_sha256(entries))
+    text_files = {name: (folder / name).read_bytes() for name in entries if name.startswith(f"{TEXT_FOLDER}/")}
+    statistics = _read_statistics(folder / STATISTICS)
+    return Checkpoint(config, tensors, statistics, _content_sha256(entries), text_files)
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
@@ -166,7 +178,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 def _check_tensors(config: WorldModelConfig, tensors: Mapping[str, Tensor], where: str) -> None:
     found = shapes_of(tensors)
     # The other parts are optional and checked by `load_strict` when they are built.
-    others = ("vae.", "text_encoder.", "tracker.")
+    others = ("vae.", TEXT_PREFIX, "tracker.")
     denoiser = {name: shape for name, shape in found.items() if not name.startswith(others)}
     check_keys(denoiser, denoiser_shapes(config), where)
     check_finite(tensors, where)

@@ -21,12 +21,18 @@ from arena.contracts import InvalidInput
 from arena.episodes.atomic import file_sha256
 from worldmodels.actions import ActionStatistics
 from worldmodels.autoencoder import ViewAutoencoder
-from worldmodels.checkpoint import Shape, check_keys, denoiser_shapes, save_checkpoint, shapes_of
+from worldmodels.checkpoint import (
+    TEXT_FOLDER,
+    TEXT_PREFIX,
+    Shape,
+    check_keys,
+    denoiser_shapes,
+    save_checkpoint,
+    shapes_of,
+)
 from worldmodels.config import CTRL_WORLD, SVD_AUTOENCODER, TextEncoding, WorldModelConfig
 from worldmodels.text import (
-    CLIP_FOLDER,
     CONFIG_FILE,
-    TEXT_PREFIX,
     TOKENIZER_FILES,
     read_config,
     read_tokenizer,
@@ -151,7 +157,7 @@ def _clip_files(clip: Path | str) -> tuple[dict[str, bytes], dict[str, Shape]]:
             (Path(folder) / name).write_bytes(content)
         config = read_config(Path(folder))
         read_tokenizer(Path(folder), config)
-    return {f"{CLIP_FOLDER}/{name}": content for name, content in contents.items()}, text_shapes(config)
+    return {f"{TEXT_FOLDER}/{name}": content for name, content in contents.items()}, text_shapes(config)
 
 
 def _fetch_optional(source: Path | str, name: str) -> dict[str, bytes]:

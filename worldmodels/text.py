@@ -11,16 +11,22 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from arena.contracts import InvalidInput
-from worldmodels.checkpoint import Checkpoint, Shape, check_finite, check_keys, load_strict, shapes_of
+from worldmodels.checkpoint import (
+    TEXT_FOLDER,
+    TEXT_PREFIX,
+    Checkpoint,
+    Shape,
+    check_finite,
+    check_keys,
+    load_strict,
+    shapes_of,
+)
 from worldmodels.config import TextEncoding
 from worldmodels.ctrl_world import CLIP_WIDTH
 from worldmodels.weights import read_weights
 
-CLIP_FOLDER = "clip"
-"""Where a checkpoint keeps the tokenizer and the text encoder's config; the weights are in its safetensors."""
 CONFIG_FILE = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
-TEXT_PREFIX = "text_encoder."
 # A whole CLIP also has an image half; old files store position indices, which transformers now computes.
 NOT_TEXT = ("vision_model.", "visual_projection.", "logit_scale", "text_model.embeddings.position_ids")
 
@@ -46,7 +52,7 @@ class ClipText:
     @classmethod
     def from_checkpoint(cls, folder: Path, tensors: Mapping[str, Tensor]) -> ClipText:
         """The text encoder of an imported checkpoint: its `clip` folder and its `text_encoder.` weights."""
-        return cls._build(folder / CLIP_FOLDER, tensors, TEXT_PREFIX, str(folder))
+        return cls._build(folder / TEXT_FOLDER, tensors, TEXT_PREFIX, str(folder))
 
     @classmethod
     def _build(cls, folder: Path, tensors: Mapping[str, Tensor], prefix: str, where: str) -> ClipText:
@@ -79,7 +85,7 @@ def load_clip_text(folder: Path, checkpoint: Checkpoint) -> ClipText | None:
     """The text encoder of a checkpoint, or None, said in a warning, where it should have one and has not."""
     if checkpoint.config.text is not TextEncoding.CLIP:
         return None
-    if any(name.startswith(TEXT_PREFIX) for name in checkpoint.tensors):
+    if checkpoint.text_encoder:
         return ClipText.from_checkpoint(folder, checkpoint.tensors)
     logger.warning("%s has no CLIP text encoder: it runs without text; import it with --clip to have one", folder)
     return None

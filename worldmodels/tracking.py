@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from arena.contracts import Episode, FloatArray
-from worldmodels.optimise import Progress, Schedule, optimise
+from arena.learned.optimise import Progress, Schedule, optimise
 
 LAGS = 3
 ANGLES = slice(3, 6)
@@ -89,10 +89,14 @@ def fit_tracker(
     episodes: Sequence[Episode],
     seed: int,
     folder: Path,
+    identity: str,
     progress: Progress | None = None,
     schedule: Schedule = SCHEDULE,
 ) -> Tracker:
-    """Learn to follow commands from episodes that record them, over whole episodes at a time. Resumable in `folder`."""
+    """Learn to follow commands from episodes that record them, over whole episodes at a time.
+
+    Resumable in `folder`, where `identity` is the same: see `optimise`.
+    """
     tracker = Tracker()
     states, commands, present = _padded(episodes)
     error, absolute = _wrapped(commands - states[:, :-1])[present], states[:, :-1][present]
@@ -109,7 +113,7 @@ def fit_tracker(
         here = present[picks, :ahead]
         return (missed.square().mean(-1) * here).sum().div(here.sum()).sqrt()
 
-    optimise("tracker", tracker, loss, schedule, seed, folder, progress)
+    optimise("tracker", tracker, loss, schedule, seed, folder, identity, progress)
     return tracker.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arena.contracts import Episode, InvalidInput
+from arena.learned.optimise import LossOfStep, Schedule, optimise
 from worldmodels.actions import ActionStatistics, measure_statistics
 from worldmodels.autoencoder import ViewAutoencoder
 from worldmodels.checkpoint import Checkpoint, load_denoiser, load_strict, save_checkpoint
 from worldmodels.config import TextEncoding, WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld, LossDraws, training_loss
 from worldmodels.latents import EncodedEpisode, Progress, encode_episodes, frames_at
-from worldmodels.optimise import Schedule, optimise
 from worldmodels.tracking import SCHEDULE, Tracker, fit_tracker
 from worldmodels.windows import Windows
 
@@ -66,7 +67,7 @@ def train(
 ) -> Path:
     """Train `config` on episodes and write the checkpoint to `out`; returns `out`.
 
-    Interrupted, the same call goes on where it was: state is kept in `out.with_suffix('.training')`.
+    Interrupted, the same call goes on where it was: state is kept in `training_folder(out)`.
     `start` fine-tunes an earlier checkpoint, whose config is then kept but for the frame rate, which is
     always the episodes'. `embed_text` embeds the instructions where the config wants CLIP. Raises
     `InvalidInput` for episodes that do not fit.
@@ -76,17 +77,44 @@ def train(
             f"{config.name} is conditioned on CLIP text: fine-tune (--start) an imported checkpoint with its encoder"
         )
     torch.manual_seed(run.seed)
-    work = out.with_suffix(".training")
-    work.mkdir(parents=True, exist_ok=True)
     config = replace(start.config if start is not None else config, fps=common_rate(episodes))
-    config, autoencoder = train_autoencoder(config, episodes, work, run, start, progress)
+    stages = _Stages(run, training_folder(out), _identity(config, episodes, start), start, progress)
+    stages.folder.mkdir(parents=True, exist_ok=True)
+    config, autoencoder = _train_autoencoder(config, episodes, stages)
     commanded = [episode for episode in episodes if episode.action is not None]
-    tracker = fit_tracker(commanded, run.seed, work, progress, run.tracker) if commanded else None
+    tracker = None
+    if commanded:
+        tracker = fit_tracker(commanded, run.seed, stages.folder, stages.identity, progress, run.tracker)
     statistics = measure_statistics(episodes, config.action_representation)
-    encoded = encode_episodes(autoencoder, episodes, work / "latents", progress)
-    model = train_denoiser(config, encoded, statistics, work, run, start, embed_text, progress)
-    _save(out, config, (model, autoencoder, tracker), statistics, run, encoded)
+    encoded = encode_episodes(autoencoder, episodes, stages.folder / "latents", progress)
+    model = _train_denoiser(config, Windows(encoded, config, statistics), embed_text, stages)
+    _save(out, config, (model, autoencoder, tracker), statistics, stages, encoded)
     return out
+
+
+def training_folder(out: Path) -> Path:
+    """Where the state of the training that makes `out` is kept, to go on from, and its latents."""
+    return out.with_name(f"{out.name}.training")
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """What the stages of one training share. `identity` says what is trained on what."""
+
+    run: TrainConfig
+    folder: Path
+    identity: str
+    start: Checkpoint | None
+    progress: Progress | None
+
+    def optimise(self, stage: str, module: nn.Module, loss_of_step: LossOfStep, schedule: Schedule) -> None:
+        optimise(stage, module, loss_of_step, schedule, self.run.seed, self.folder, self.identity, self.progress)
+
+
+def _identity(config: WorldModelConfig, episodes: Sequence[Episode], start: Checkpoint | None) -> str:
+    content = [config.to_json(), start.sha256 if start is not None else None]
+    content += [f"{episode.id} {episode.source.sha256}" for episode in episodes]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def common_rate(episodes: Sequence[Episode]) -> float:
@@ -100,15 +128,11 @@ def common_rate(episodes: Sequence[Episode]) -> float:
     return next(iter(rates))
 
 
-def train_autoencoder(
-    config: WorldModelConfig,
-    episodes: Sequence[Episode],
-    work: Path,
-    run: TrainConfig,
-    start: Checkpoint | None,
-    progress: Progress | None,
+def _train_autoencoder(
+    config: WorldModelConfig, episodes: Sequence[Episode], stages: _Stages
 ) -> tuple[WorldModelConfig, ViewAutoencoder]:
     """The autoencoder and the config with its measured scaling factor, which gives latents unit variance."""
+    run, start = stages.run, stages.start
     autoencoder = ViewAutoencoder(config).to(run.device)
     if start is not None:
         load_strict(autoencoder.vae, start.tensors, "vae.")
@@ -116,14 +140,14 @@ def train_autoencoder(
         raise InvalidInput("no autoencoder to keep: start from a checkpoint or give it training steps")
     if run.autoencoder.steps == 0:
         return config, autoencoder.eval()
-    pool = _image_pool(config, episodes, run, progress)
+    pool = _image_pool(config, episodes, run.images, stages.progress)
 
     def loss(_: int, generator: torch.Generator) -> Tensor:
         picks = torch.randint(len(pool), (run.autoencoder.batch,), generator=generator)
         images = pool[picks].to(run.device).float() / 127.5 - 1
         return _autoencoder_loss(autoencoder, images, generator)
 
-    optimise("autoencoder", autoencoder, loss, run.autoencoder, run.seed, work, progress)
+    stages.optimise("autoencoder", autoencoder, loss, run.autoencoder)
     if start is not None:
         # The denoiser that goes with it knows latents of this scale.
         return config, autoencoder
@@ -136,21 +160,14 @@ def train_autoencoder(
     return config, scaled.eval()
 
 
-def train_denoiser(
-    config: WorldModelConfig,
-    encoded: Sequence[EncodedEpisode],
-    statistics: ActionStatistics,
-    work: Path,
-    run: TrainConfig,
-    start: Checkpoint | None,
-    embed_text: EmbedText | None,
-    progress: Progress | None,
+def _train_denoiser(
+    config: WorldModelConfig, windows: Windows, embed_text: EmbedText | None, stages: _Stages
 ) -> CtrlWorld:
     """The denoiser, trained on windows of encoded episodes; bfloat16 on CUDA."""
-    windows = Windows(encoded, config, statistics)
+    run = stages.run
     model = CtrlWorld(config).to(run.device)
-    if start is not None:
-        load_denoiser(model, start.tensors)
+    if stages.start is not None:
+        load_denoiser(model, stages.start.tensors)
     cuda = torch.device(run.device).type == "cuda"
     precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
 
@@ -162,7 +179,7 @@ def train_denoiser(
             tokens = model.tokens(batch.actions.to(run.device), batch.instructions, embed_text)
             return training_loss(model, latents, tokens, draws)
 
-    optimise("denoiser", model, loss, run.denoiser, run.seed, work, progress)
+    stages.optimise("denoiser", model, loss, run.denoiser)
     return model
 
 
@@ -176,10 +193,10 @@ def _autoencoder_loss(autoencoder: ViewAutoencoder, images: Tensor, generator: t
 
 
 def _image_pool(
-    config: WorldModelConfig, episodes: Sequence[Episode], run: TrainConfig, progress: Progress | None
+    config: WorldModelConfig, episodes: Sequence[Episode], images: int, progress: Progress | None
 ) -> Tensor:
-    """`(N, 3, H, W)` uint8: frames of all views, evenly over the episodes, at most `run.images`."""
-    each = max(1, run.images // (len(episodes) * len(config.views)))
+    """`(N, 3, H, W)` uint8: frames of all views, evenly over the episodes, about `images` at most."""
+    each = max(1, images // (len(episodes) * len(config.views)))
     pool = []
     for done, episode in enumerate(episodes):
         keep = torch.linspace(0, len(episode) - 1, min(each, len(episode))).long()
@@ -194,13 +211,15 @@ def _save(
     config: WorldModelConfig,
     parts: tuple[CtrlWorld, ViewAutoencoder, Tracker | None],
     statistics: ActionStatistics,
-    run: TrainConfig,
+    stages: _Stages,
     encoded: Sequence[EncodedEpisode],
 ) -> None:
-    model, autoencoder, tracker = parts
+    (model, autoencoder, tracker), start = parts, stages.start
     tensors = {**model.state_dict(), **{f"vae.{k}": v for k, v in autoencoder.vae.state_dict().items()}}
     if tracker is not None:
         tensors |= {f"tracker.{k}": v for k, v in tracker.state_dict().items()}
+    if start is not None:
+        tensors |= start.text_encoder
     facts = {
         "preset": config.name,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -208,8 +227,11 @@ def _save(
         "episodes": len(encoded),
         "frames": sum(len(e) for e in encoded),
         "instructions": sorted({e.instruction for e in encoded})[:50],
-        "training": asdict(run),
+        "training": asdict(stages.run),
     }
     card = f"# World model `{config.name}`\n\nTrained by `dreamarena worldmodel train`.\n\n```json\n"
     card += json.dumps(facts, indent=2) + "\n```\n"
-    save_checkpoint(out, config, tensors, statistics.to_dict(), card, dtype=torch.float16, replace=True)
+    files = start.text_files if start is not None else {}
+    save_checkpoint(
+        out, config, tensors, statistics.to_dict(), card, torch.float16, extra_files=files, replace=True
+    )  # fmt: skip

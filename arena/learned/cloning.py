@@ -6,7 +6,6 @@ orientation as it is, and the gripper's position. It looks again after each chun
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from arena.learned.network import POSITION, CloningConfig, CloningNetwork
 from arena.learned.optimise import Schedule, optimise
 from arena.policies.registry import PolicyFactory, parameters
 
+SAVE_SECONDS = 20.0
 GRIPPER_SCALE = 0.5
 """What counts as much in the loss as one deviation of a displacement: half the gripper's stroke."""
 
@@ -40,23 +40,25 @@ def train_cloning(
 
     The state of the training is kept in `scratch` (by default a hidden folder beside `out`) until it is done: a
     run that was killed goes on from there with the same config, seed and data, and ends with the same weights.
-    Raises `InvalidInput` where `out` exists, the episodes are unsuitable, or the training diverges.
+    Where `out` is what this very call has made before, there is nothing to do.
+    Raises `InvalidInput` where `out` is anything else, the episodes are unsuitable, or the training diverges.
     """
-    if out.exists():
-        raise InvalidInput(f"{out} already exists")
     scratch = scratch or out.with_name(f".{out.name}.training")
     data = Demonstrations(episodes, config, progress)
+    if out.exists():
+        return _made_before(out, config, seed, data.sha256)
     normalisation, network = data.normalisation(), _initial(config, seed)
-    schedule = Schedule(config.steps, config.learning_rate, config.weight_decay, config.warmup)
+    schedule = Schedule(
+        config.steps, config.batch, config.learning_rate, config.warmup, ema=0.0,
+        weight_decay=config.weight_decay, save_seconds=SAVE_SECONDS,
+    )  # fmt: skip
     data_sha256 = data.sha256
 
-    def loss_of_step(generator: torch.Generator) -> Tensor:
+    def loss_of_step(_: int, generator: torch.Generator) -> Tensor:
         return cloning_loss(network, normalisation, data.batch(generator))
 
-    loss = optimise(
-        network, loss_of_step, schedule, seed, scratch / "state.safetensors", _identity(config, seed, data_sha256),
-        progress,
-    )  # fmt: skip
+    identity = json.dumps([asdict(config), data_sha256])
+    loss = optimise("policy", network, loss_of_step, schedule, seed, scratch, identity, progress)
     training = Training(seed, data.episodes, len(data), data_sha256, loss, data.instructions)
     CloningModel(network, normalisation, data.control_hz, training).save(out)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -127,12 +129,20 @@ def parse_cloning(spec: str) -> PolicyFactory:
     return PolicyFactory(card, lambda: CloningPolicy(model, card))
 
 
+def _made_before(out: Path, config: CloningConfig, seed: int, data_sha256: str) -> Path:
+    """`out`, if it is of this config, seed and data: a kill may have come between the weights and the job's end."""
+    try:
+        model = CloningModel.load(out)
+    except InvalidInput:
+        model = None
+    made = model and (model.config, model.training.seed, model.training.data_sha256)
+    if made != (config, seed, data_sha256):
+        raise InvalidInput(f"{out} already exists: choose another folder, or remove it")
+    return out
+
+
 def _initial(config: CloningConfig, seed: int) -> CloningNetwork:
     """The untrained network of a seed; the process's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return CloningNetwork(config)
-
-
-def _identity(config: CloningConfig, seed: int, data_sha256: str) -> str:
-    return hashlib.sha256(json.dumps([asdict(config), seed, data_sha256]).encode()).hexdigest()

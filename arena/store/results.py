@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import select, update
@@ -50,24 +50,9 @@ class Results:
 
     def add_rollout(self, rollout: Rollout, artifact: str) -> bool:
         """Record a rollout whose frames are at `artifact`. Returns False where it was already recorded."""
-        values = {
-            "id": rollout.id,
-            "policy": rollout.policy,
-            "world": rollout.world,
-            "scene_id": rollout.scene_id,
-            "task": rollout.task,
-            "instruction": rollout.instruction,
-            "seed": rollout.seed,
-            "frames": len(rollout.state),
-            "fps": rollout.fps,
-            "success": rollout.success,
-            "provenance": asdict(rollout.provenance),
-            "step_seconds": list(rollout.step_seconds),
-            "artifact": artifact,
-            "created_at": time.time(),
-        }
+        here = {"frames": len(rollout.state), "artifact": artifact, "created_at": time.time()}
         with self._database.write() as session:
-            return insert_new(session, RolloutRow, values)
+            return insert_new(session, RolloutRow, rollout.facts | here)
 
     def link_rollouts(self, evaluation_id: str, rollout_ids: Iterable[str]) -> None:
         """Say which rollouts an evaluation rests on."""
@@ -132,22 +117,9 @@ def _evaluation(row: EvaluationRow) -> EvaluationRecord:
 
 
 def _rollout(row: RolloutRow) -> RolloutRecord:
-    return RolloutRecord(
-        id=row.id,
-        policy=row.policy,
-        world=row.world,
-        scene_id=row.scene_id,
-        task=row.task,
-        instruction=row.instruction,
-        seed=row.seed,
-        frames=row.frames,
-        fps=row.fps,
-        success=row.success,
-        provenance=Provenance(**row.provenance),
-        step_seconds=tuple(row.step_seconds),
-        artifact=row.artifact,
-        created_at=row.created_at,
-    )
+    values = {field.name: getattr(row, field.name) for field in fields(RolloutRecord)}
+    changed = {"provenance": Provenance(**row.provenance), "step_seconds": tuple(row.step_seconds)}
+    return RolloutRecord(**values | changed)
 
 
 def _verdict(row: VerdictRow) -> Verdict:

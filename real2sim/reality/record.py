@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -64,6 +66,7 @@ class Recording:
 
     @property
     def frames_per_second_per_core(self) -> float:
+        """By the clock on the wall, start of the processes and encoding of the videos included."""
         return self.frames / (self.seconds * self.workers) if self.frames else 0.0
 
 
@@ -119,11 +122,23 @@ def _record_all(
         return
     batches = [plans[start : start + _BATCH] for start in range(0, len(plans), _BATCH)]
     sizes = [[size] * len(batches) for size in (height, width, max_frames)]
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
         yield from chain.from_iterable(pool.map(_record_batch, batches, *sizes))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A killed recorder leaves no process behind: the pool's own wait for work would never end."""
+
+    def watch() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _record_batch(plans: Sequence[EpisodePlan], height: int, width: int, max_frames: int) -> list[RecordedEpisode]:

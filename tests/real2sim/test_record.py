@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from real2sim.reality.speed import measure_recording
 
 TASKS = ("drawer-open-v3", "drawer-close-v3", "button-press-topdown-v3")
 SMALL = {"height": 16, "width": 24}
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Interrupted(Exception):
@@ -114,6 +119,31 @@ def test_workers_do_not_change_the_result(tmp_path: Path) -> None:
     for one, other in zip(*(ingest(tmp_path / name).episodes for name in ("1", "2")), strict=True):
         assert one.id == other.id
         np.testing.assert_array_equal(one.state, other.state)
+
+
+def test_a_killed_recorder_leaves_no_process_behind(tmp_path: Path) -> None:
+    call = f"record(['reach-v3'], 40, 0, Path({str(tmp_path)!r}), workers=2, height=16, width=24, progress=print)"
+    script = f"from pathlib import Path\nfrom real2sim.reality.record import record\n{call}"
+    recorder = subprocess.Popen(
+        [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, start_new_session=True, cwd=REPOSITORY
+    )
+    assert recorder.stdout is not None
+    with recorder.stdout as progress:
+        assert progress.readline().startswith(b"1 40")
+        recorder.kill()
+        recorder.wait()
+    ends = time.monotonic() + 20
+    while _is_alive(recorder.pid):
+        assert time.monotonic() < ends, "the recorder's workers outlive it"
+        time.sleep(0.1)
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_speed_is_measured_and_enough() -> None:

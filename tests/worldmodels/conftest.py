@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
+from torch import Tensor
 
+from worldmodels.checkpoint import save_checkpoint
 from worldmodels.config import CTRL_WORLD, SVD_AUTOENCODER, WorldModelConfig
+from worldmodels.ctrl_world import CtrlWorld
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -55,3 +59,16 @@ def small_vae(small_config: WorldModelConfig) -> AutoencoderKLTemporalDecoder:
     torch.manual_seed(1)
     arguments = {key: value for key, value in small_config.autoencoder.items() if key != "class"}
     return AutoencoderKLTemporalDecoder(**arguments)
+
+
+@pytest.fixture(scope="session")
+def weights(small_config: WorldModelConfig) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return dict(CtrlWorld(small_config).state_dict())
+
+
+@pytest.fixture
+def saved(tmp_path: Path, small_config: WorldModelConfig, weights: dict[str, Tensor]) -> Path:
+    folder = tmp_path / "model"
+    save_checkpoint(folder, small_config, weights, {"low": [0.0]}, "# a card\n")
+    return folder

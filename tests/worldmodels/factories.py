@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, Source
 from arena.episodes.video import ArrayFrames
@@ -53,3 +59,37 @@ def moving_square(seed: int, length: int = 16, commands: bool = True, config: Wo
         success=True,
         task="square",
     )
+
+
+class Bomb:
+    """Unpickling this writes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+def write_clip(folder: Path, width: int = 512, vocabulary: str = "abcdefghijklmnopqrstuvwxyz") -> nn.Module:
+    """A tiny CLIP text encoder with random weights and a tokenizer of letters, in transformers' layout."""
+    words = [*vocabulary, *(f"{letter}</w>" for letter in vocabulary), "<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    torch.manual_seed(5)
+    config = CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        projection_dim=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        bos_token_id=len(words) - 2,
+        eos_token_id=len(words) - 1,
+        pad_token_id=len(words) - 1,
+    )
+    model = CLIPTextModelWithProjection(config).eval()
+    model.save_pretrained(folder)
+    return model

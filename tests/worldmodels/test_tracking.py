@@ -32,7 +32,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     short = replace(tracking.SCHEDULE, steps=300, batch=16)
     torch.manual_seed(0)
     episodes = [lagging(seed) for seed in range(24)]
-    return fit_tracker(episodes, 0, tmp_path_factory.mktemp("tracker"), schedule=short)
+    return fit_tracker(episodes, 0, tmp_path_factory.mktemp("tracker"), "", schedule=short)
 
 
 def test_a_lag_is_learned_and_predicts_a_held_out_episode_open_loop(tracker: Tracker) -> None:
@@ -70,7 +70,7 @@ def test_fitting_resumes_to_the_same_tracker(tmp_path: Path) -> None:
     short = replace(tracking.SCHEDULE, steps=6, batch=4)
     episodes = [lagging(seed) for seed in range(3)]
     torch.manual_seed(0)
-    once = fit_tracker(episodes, 0, tmp_path / "once", schedule=short)
-    again = fit_tracker(episodes, 0, tmp_path / "once", schedule=short)
+    once = fit_tracker(episodes, 0, tmp_path / "once", "", schedule=short)
+    again = fit_tracker(episodes, 0, tmp_path / "once", "", schedule=short)
     for name, value in once.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value)

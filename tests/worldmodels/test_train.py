@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from arena.contracts import InvalidInput
+from arena.learned.optimise import Schedule, optimise
 from tests.worldmodels.factories import MICRO, moving_square
 from worldmodels.actions import measure_statistics
 from worldmodels.autoencoder import ViewAutoencoder
 from worldmodels.checkpoint import load_checkpoint
 from worldmodels.latents import encode_episodes
 from worldmodels.model import WorldModel
-from worldmodels.optimise import Schedule, optimise
 from worldmodels.train import TrainConfig, train
 from worldmodels.windows import Windows, history_indices
 
@@ -55,8 +55,8 @@ def test_stopping_and_resuming_gives_the_same_loss_curve(tmp_path: Path) -> None
             def loss(_: int, generator: torch.Generator, module: torch.nn.Linear = module) -> torch.Tensor:
                 return module(torch.randn(schedule.batch, 3, generator=generator)).square().mean()
 
-            finished = optimise("line", module, loss, schedule, seed=1, folder=folder, stop_after=stop)
-            assert finished is (stop is None)
+            optimise("line", module, loss, schedule, seed=1, folder=folder, identity="", stop_after=stop)
+            assert len(losses(folder, "line")) == (stop or schedule.steps)
         return list(module.parameters())
 
     whole, halves = run(tmp_path / "whole", [None]), run(tmp_path / "halves", [3, 5, None])
@@ -73,14 +73,14 @@ def test_a_kill_between_saves_repeats_only_what_was_not_saved(tmp_path: Path) ->
     def loss(_: int, generator: torch.Generator) -> torch.Tensor:
         return module(torch.randn(2, 2, generator=generator)).square().mean()
 
-    optimise("line", module, loss, schedule, 0, tmp_path, stop_after=2)
+    optimise("line", module, loss, schedule, 0, tmp_path, "", stop_after=2)
     saved = (tmp_path / "line.safetensors").read_bytes()
-    optimise("line", module, loss, schedule, 0, tmp_path, stop_after=5)
+    optimise("line", module, loss, schedule, 0, tmp_path, "", stop_after=5)
     curve = losses(tmp_path, "line")
     (tmp_path / "line.safetensors").write_bytes(saved)
     with (tmp_path / "line.jsonl").open("a") as log:
         log.write('{"step": 6, "lo')
-    optimise("line", module, loss, schedule, 0, tmp_path)
+    optimise("line", module, loss, schedule, 0, tmp_path, "")
     assert losses(tmp_path, "line")[:5] == curve
 
 
@@ -90,11 +90,11 @@ def test_a_run_with_another_schedule_does_not_continue_an_old_one(tmp_path: Path
     def loss(_: int, generator: torch.Generator) -> torch.Tensor:
         return module(torch.randn(2, 2, generator=generator)).square().mean()
 
-    optimise("line", module, loss, Schedule(2, 2, 1e-2), 0, tmp_path)
-    with pytest.raises(InvalidInput, match="another schedule or seed"):
-        optimise("line", module, loss, Schedule(3, 2, 1e-2), 0, tmp_path)
+    optimise("line", module, loss, Schedule(2, 2, 1e-2), 0, tmp_path, "")
+    with pytest.raises(InvalidInput, match="another config, seed or data"):
+        optimise("line", module, loss, Schedule(3, 2, 1e-2), 0, tmp_path, "")
     with pytest.raises(InvalidInput, match="became nan at step 0"):
-        optimise("other", module, lambda *_: module.weight.sum() * float("nan"), Schedule(2, 2, 1e-2), 0, tmp_path)
+        optimise("other", module, lambda *_: module.weight.sum() * float("nan"), Schedule(2, 2, 1e-2), 0, tmp_path, "")
 
 
 def test_latents_are_encoded_once(tmp_path: Path) -> None:

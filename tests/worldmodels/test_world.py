@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from arena.contracts import ActionChunk, ActionSpace, InvalidInput, Scene
+from arena.learned.optimise import Schedule
 from tests.worldmodels.factories import MICRO, moving_square
 from worldmodels.autoencoder import ViewAutoencoder
 from worldmodels.model import LatentEncoder, WorldModel
-from worldmodels.optimise import Schedule
 from worldmodels.replay import first_scene, replay
 from worldmodels.sampler import SamplerConfig
 from worldmodels.train import TrainConfig, train

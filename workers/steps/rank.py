@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from arena.contracts import RankedPolicy, Verdict
@@ -35,7 +34,7 @@ def rank(inputs: RankInputs, context: Context) -> Json:
     """Rank the policies, and finish the evaluation with it."""
     records = [context.store.results.rollout(id) for id in inputs.rollouts]
     verdicts = context.store.results.verdicts(inputs.rollouts, inputs.judge_sha256)
-    board = build_leaderboard(records, comparable(verdicts), threshold=inputs.threshold)
+    board = build_leaderboard(records, verdicts, threshold=inputs.threshold)
     result = board_json(board, inputs, _notes(verdicts, inputs.failed))
     context.store.results.finish_evaluation(inputs.evaluation, result)
     return result
@@ -45,20 +44,13 @@ def intact(inputs: RankInputs, context: Context) -> bool:
     return context.store.results.evaluation(inputs.evaluation).status is EvaluationStatus.DONE
 
 
-def comparable(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Verdicts of which an uncalibrated judge's claim no success, so that only their progress can win."""
-    return [replace(v, success_probability=0.0) if _is_uncalibrated(v) else v for v in verdicts]
-
-
 def board_json(board: Leaderboard, inputs: RankInputs, notes: Sequence[str]) -> Json:
     """A leaderboard as JSON. An interval's end that the comparisons leave open is null."""
-    calibrated = UNCALIBRATED not in notes
     return {
         "evaluation": inputs.evaluation,
         "judge": {"name": inputs.judge, "sha256": inputs.judge_sha256, "card": inputs.judge_card},
         "policies": [
-            _policy_json(place, summary, calibrated)
-            for place, summary in zip(board.ranking.policies, board.policies, strict=True)
+            _policy_json(place, summary) for place, summary in zip(board.ranking.policies, board.policies, strict=True)
         ],
         "groups": [list(group) for group in board.ranking.groups],
         "comparisons": board.ranking.comparisons,
@@ -74,7 +66,7 @@ def _notes(verdicts: Sequence[Verdict], failed: Sequence[tuple[str, str]]) -> li
     return notes
 
 
-def _policy_json(place: RankedPolicy, summary: PolicySummary, calibrated: bool) -> Json:
+def _policy_json(place: RankedPolicy, summary: PolicySummary) -> Json:
     return {
         "policy": place.policy,
         "rank": [place.rank_low, place.rank_high],
@@ -83,8 +75,8 @@ def _policy_json(place: RankedPolicy, summary: PolicySummary, calibrated: bool) 
         "comparisons": place.comparisons,
         "rollouts": summary.rollouts,
         "abstained": summary.abstentions,
-        "successes": summary.judged.successes if calibrated else 0,
-        "judged": summary.judged.trials if calibrated else 0,
+        "successes": summary.judged.successes,
+        "judged": summary.judged.trials,
         "progress": summary.progress,
         "note": place.note,
     }

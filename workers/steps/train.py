@@ -35,11 +35,13 @@ def train(inputs: TrainInputs, context: Context) -> Json:
     from worldmodels.checkpoint import load_checkpoint
     from worldmodels.config import preset
     from worldmodels.text import load_clip_text
-    from worldmodels.train import RECIPES, TrainConfig
+    from worldmodels.train import RECIPES, TrainConfig, training_folder
     from worldmodels.train import train as train_model
 
-    if Path(inputs.out).exists():
-        raise InvalidInput(f"{inputs.out} already exists: choose another --out, or remove it")
+    out = Path(inputs.out)
+    # A kill may have come between the checkpoint and the job's end: what is there is then made again, from its state.
+    if out.exists() and not training_folder(out).exists():
+        raise InvalidInput(f"{out} already exists: choose another --out, or remove it")
     episodes = inputs.dataset.episodes(context)
     recipe = RECIPES[preset(inputs.preset).name]
     run = TrainConfig(
@@ -58,10 +60,10 @@ def train(inputs: TrainInputs, context: Context) -> Json:
     start = load_checkpoint(Path(inputs.start)) if inputs.start else None
     text = load_clip_text(Path(inputs.start), start) if inputs.start and start else None
     try:
-        out = train_model(
+        train_model(
             preset(inputs.preset),
             episodes,
-            Path(inputs.out),
+            out,
             run,
             start,
             embed_text=text.embed if text else None,

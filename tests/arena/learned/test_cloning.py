@@ -161,11 +161,11 @@ class Killed(Exception):
 
 
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arena.learned.optimise.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("arena.learned.cloning.SAVE_SECONDS", 0.0)
     whole = train_cloning([episode()], SMALL, tmp_path / "whole", seed=1)
 
     def kill(done: int, total: int, stage: str) -> None:
-        if stage.startswith("cloning") and done == 7:
+        if stage.startswith("training the policy") and done == 7:
             raise Killed
 
     steps = []
@@ -175,7 +175,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypat
     with pytest.raises(InvalidInput, match="another config, seed or data"):
         train_cloning([episode()], SMALL, tmp_path / "cut", seed=2)
     cut = train_cloning([episode()], SMALL, tmp_path / "cut", seed=1, progress=lambda *now: steps.append(now))
-    assert min(done for done, _, stage in steps if stage.startswith("cloning")) == 7
+    assert min(done for done, _, stage in steps if stage.startswith("training the policy")) == 7
     assert (cut / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert json.loads((cut / CONFIG).read_text()) == json.loads((whole / CONFIG).read_text())
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
