@@ -83,7 +83,8 @@ class Demo:
         fidelity = self._replay(world, dataset, (2 / rate, 1.0))
         plan = EvaluationPlan(
             world=world, policies=CONTROLS, episodes=episodes, keep=tuple(e.id for e in found), scenes=self.scenes,
-            steps=round(6 * rate), sampler_steps=self.sampler_steps, batch=self.scenes, labelled=self.labelled,
+            beginnings=4, steps=round(6 * rate), sampler_steps=self.sampler_steps, batch=self.scenes,
+            labelled=self.labelled,
         )  # fmt: skip
         ranking = self._timed("ranking in imagination", lambda: evaluate(self._context, plan, self.session.run))
         notes.append(f"fine-tuned on {len(learned_ids)} episodes; fidelity is of {len(held_ids)} held-out ones")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from arena.contracts import Episode, InvalidInput, PolicyCard, Scene, WorldCard
 from arena.rollout import rollout_id, scene_sha256
-from arena.scenes import choose_episodes, scene_from_episode
+from arena.scenes import scene_from_episode
 from workers.jobs import Context, Inputs, content_address, fingerprint
 
 SEED_BITS = 32
@@ -63,6 +63,7 @@ class Trial(Inputs):
 
     rollout_id: str
     episode_id: str
+    start: int
     scene_id: str
     seed: int
 
@@ -80,21 +81,22 @@ class RolloutInputs(Inputs):
 
 
 def plan_rollouts(
-    context: Context, world: WorldSpec, policies: Sequence[str], dataset: Dataset, scenes: int | None, steps: int,
-    seed: int, batch: int,
+    context: Context, world: WorldSpec, policies: Sequence[str], dataset: Dataset,
+    beginnings: Sequence[tuple[Episode, int]], steps: int, seed: int, batch: int,
 ) -> list[RolloutInputs]:  # fmt: skip
-    """Every policy in every scene, in batches. Registers the world, the policies and the scenes in the catalog.
+    """Every policy from every beginning (an episode of `dataset` and a frame of it), in batches.
 
-    Raises `InvalidInput` for policies that occur twice or that share a name.
+    Registers the world, the policies and the scenes in the catalog. Raises `InvalidInput` for policies that occur
+    twice or that share a name.
     """
-    if steps < 1 or batch < 1 or (scenes is not None and scenes < 1):
-        raise InvalidInput("an evaluation needs at least one step, one scene and a batch of one")
+    if steps < 1 or batch < 1:
+        raise InvalidInput("an evaluation needs at least one step and a batch of one")
     card = context.workshop.world(world.name, world.sampler_steps, world.guidance).card
     cards = [context.workshop.policy(spec).card for spec in policies]
     if repeated := {card.name for card in cards if [other.name for other in cards].count(card.name) > 1}:
         raise InvalidInput(f"policies must have different names: {min(repeated)} occurs more than once")
-    cut = [scene_for(episode, card) for episode in choose_episodes(dataset.episodes(context), scenes)]
-    _register(context, card, cards, cut)
+    cut = [(scene_for(episode, start, card), start) for episode, start in beginnings]
+    _register(context, card, cards, [scene for scene, _ in cut])
     return [
         RolloutInputs(
             world=world,
@@ -103,16 +105,16 @@ def plan_rollouts(
             policy_sha256=policy.sha256,
             dataset=dataset,
             steps=steps,
-            trials=tuple(_trial(scene, policy, card, world, steps, seed) for scene in cut[start : start + batch]),
+            trials=tuple(_trial(*each, policy, card, world, steps, seed) for each in cut[begin : begin + batch]),
         )
         for spec, policy in zip(policies, cards, strict=True)
-        for start in range(0, len(cut), batch)
+        for begin in range(0, len(cut), batch)
     ]
 
 
-def scene_for(episode: Episode, card: WorldCard) -> Scene:
-    """The scene at the beginning of an episode, at a world's rate."""
-    return scene_from_episode(episode, fps=card.fps)
+def scene_for(episode: Episode, start: int, card: WorldCard) -> Scene:
+    """The scene at a frame of an episode, at a world's rate."""
+    return scene_from_episode(episode, start, fps=card.fps)
 
 
 def scene_seed(seed: int, scene: Scene) -> int:
@@ -121,10 +123,12 @@ def scene_seed(seed: int, scene: Scene) -> int:
     return int.from_bytes(digest[: SEED_BITS // 8], "big")
 
 
-def _trial(scene: Scene, policy: PolicyCard, card: WorldCard, world: WorldSpec, steps: int, seed: int) -> Trial:
+def _trial(
+    scene: Scene, start: int, policy: PolicyCard, card: WorldCard, world: WorldSpec, steps: int, seed: int
+) -> Trial:
     own = scene_seed(seed, scene)
     id = rollout_id(policy, card, scene.id, own, steps=steps, config_sha256=world.config_sha256)
-    return Trial(rollout_id=id, episode_id=scene.episode_id, scene_id=scene.id, seed=own)
+    return Trial(rollout_id=id, episode_id=scene.episode_id, start=start, scene_id=scene.id, seed=own)
 
 
 def _register(context: Context, card: WorldCard, policies: Sequence[PolicyCard], scenes: Sequence[Scene]) -> None:

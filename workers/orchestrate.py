@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arena.contracts import InvalidInput
+from arena.scenes import choose_beginnings
 from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
 from workers.jobs import Context, Json, Request, content_address
 from workers.judging import JudgeSpec
@@ -32,6 +33,7 @@ class EvaluationPlan:
     layout: Path | None = None
     keep: tuple[str, ...] | None = None
     scenes: int | None = None
+    beginnings: int = 1
     steps: int = 20
     seed: int = 0
     judge: str = "auto"
@@ -52,7 +54,8 @@ def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
     dataset = Dataset.at(plan.episodes, plan.layout, plan.keep)
     if not plan.policies:
         raise InvalidInput("an evaluation needs at least one policy, e.g. --policies replay hold noise")
-    batches = plan_rollouts(context, world, plan.policies, dataset, plan.scenes, plan.steps, plan.seed, plan.batch)
+    beginnings = choose_beginnings(dataset.episodes(context), plan.scenes, plan.beginnings)
+    batches = plan_rollouts(context, world, plan.policies, dataset, beginnings, plan.steps, plan.seed, plan.batch)
     shown = dataset if plan.demonstrations is None else Dataset.at(plan.demonstrations)
     judge = JudgeSpec(name=_judge(plan.judge, world, context), dataset=shown, seed=plan.seed, labelled=plan.labelled)
     evaluation = _open(context, plan, batches, judge)

@@ -119,11 +119,11 @@ class _State:
 
     def update(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
-            raise InvalidInput(f"the loss became {float(loss)} at step {self.step}: lower the learning rate")
+            raise InvalidInput(f"the loss became {float(loss.detach())} at step {self.step}: lower the learning rate")
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip_gradient)
         self.optimiser.step()
         # A short average at first, or the random start would linger in it.

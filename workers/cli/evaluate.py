@@ -32,7 +32,9 @@ class Evaluate:
     layout: Path | None = None
     """A TOML that declares the dataset's columns, where it does not do so itself."""
     scenes: int | None = None
-    """How many scenes; all episodes by default."""
+    """How many scenes at most; all by default."""
+    beginnings: int = 1
+    """From how many frames of each episode a scene is cut, evenly along it. The stand-in reality knows the first."""
     steps: int = 20
     """Actions in each trial, at the world's rate."""
     seed: int = 0

@@ -62,7 +62,10 @@ def _scenes(inputs: RolloutInputs, trials: list[Trial], context: Context) -> lis
     episodes = {episode.id: episode for episode in inputs.dataset.episodes(context)}
     scenes = []
     for trial in trials:
-        scene = scene_for(episodes[trial.episode_id], card) if trial.episode_id in episodes else None
+        episode = episodes.get(trial.episode_id)
+        scene = None
+        if episode is not None and trial.start < len(episode) - 1:
+            scene = scene_for(episode, trial.start, card)
         if scene is None or scene.id != trial.scene_id:
             raise InvalidInput(f"{inputs.dataset.path} no longer holds {trial.scene_id}: start the evaluation again")
         scenes.append(scene)
