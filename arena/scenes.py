@@ -79,20 +79,16 @@ def choose_episodes(episodes: Sequence[Episode], count: int | None = None) -> li
     return chosen[:count]
 
 
-def choose_beginnings(
-    episodes: Sequence[Episode], count: int | None = None, each: int = 1
-) -> list[tuple[Episode, int]]:
-    """Up to `count` episodes with a frame to begin at, `each` of an episode evenly along it, the first frame first.
+def beginnings(episodes: Sequence[Episode], each: int = 1) -> list[tuple[Episode, int]]:
+    """Episodes with a frame to begin at, `each` of an episode evenly along it, every episode's first frame first.
 
     With few episodes, several beginnings make more trials of them, if not independent ones. Raises `InvalidInput`
-    as `choose_episodes` does, and for a count or an `each` below 1.
+    for an `each` below 1.
     """
-    if each < 1 or (count is not None and count < 1):
-        raise InvalidInput(f"there must be at least one scene, and one of each episode, not {count} and {each}")
-    chosen = choose_episodes(episodes)
-    turns = [(episode, turn * (len(episode) - 1) // each) for turn in range(each) for episode in chosen]
-    distinct = {(episode.id, start): (episode, start) for episode, start in turns}
-    return list(distinct.values())[:count]
+    if each < 1:
+        raise InvalidInput(f"an episode begins at least once, not {each} times")
+    turns = [(episode, turn * (len(episode) - 1) // each) for turn in range(each) for episode in episodes]
+    return list({(episode.id, start): (episode, start) for episode, start in turns}.values())
 
 
 def _history_rows(start: int, history: int, stride: float) -> NDArray[np.intp]:

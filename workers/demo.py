@@ -31,6 +31,8 @@ SCENES_SEED, JUDGE_SEED, TRAINING_SEED = 2, 1, 0
 """Of the recordings: what policies and judge are tried on is never what the world model was trained on."""
 WORLD, CLONED = "tiny-metaworld", "bc-metaworld"
 CONTROLS = ("replay", "hold", "noise", "reverse")
+BEGINNINGS = 4
+"""Of scenes and replays in each of the user's own episodes, which are longer than a trial."""
 
 
 @dataclass
@@ -80,10 +82,10 @@ class Demo:
         learned_ids = tuple(e.id for e in found if e.id not in held_ids)
         world = self._fine_tune(Dataset.at(episodes, keep=learned_ids))
         dataset = Dataset.at(episodes, keep=held_ids)
-        fidelity = self._replay(world, dataset, (2 / rate, 1.0))
+        fidelity = self._replay(world, dataset, (1.0, 3.0), BEGINNINGS)
         plan = EvaluationPlan(
             world=world, policies=CONTROLS, episodes=episodes, keep=tuple(e.id for e in found), scenes=self.scenes,
-            beginnings=4, steps=round(6 * rate), sampler_steps=self.sampler_steps, batch=self.scenes,
+            beginnings=BEGINNINGS, steps=round(6 * rate), sampler_steps=self.sampler_steps, batch=self.scenes,
             labelled=self.labelled,
         )  # fmt: skip
         ranking = self._timed("ranking in imagination", lambda: evaluate(self._context, plan, self.session.run))
@@ -131,10 +133,12 @@ class Demo:
         )
         return str(trained["world"])
 
-    def _replay(self, world: str, dataset: Dataset, seconds: tuple[float, ...]) -> list[dict[str, Any]]:
+    def _replay(
+        self, world: str, dataset: Dataset, seconds: tuple[float, ...], beginnings: int = 1
+    ) -> list[dict[str, Any]]:
         inputs = ReplayInputs(
             world=WorldSpec(name=world, sampler_steps=self.sampler_steps), world_fingerprint=fingerprint(Path(world)),
-            dataset=dataset, seconds=seconds, limit=12, seed=0, batch=12,
+            dataset=dataset, seconds=seconds, beginnings=beginnings, limit=12, seed=0, batch=12,
         )  # fmt: skip
         [report] = self._timed("replay", lambda: self.session.run([Request("replay", inputs)]))
         return list(report["fidelity"])

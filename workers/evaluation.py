@@ -82,7 +82,7 @@ class RolloutInputs(Inputs):
 
 def plan_rollouts(
     context: Context, world: WorldSpec, policies: Sequence[str], dataset: Dataset,
-    beginnings: Sequence[tuple[Episode, int]], steps: int, seed: int, batch: int,
+    begun: Sequence[tuple[Episode, int]], steps: int, seed: int, batch: int,
 ) -> list[RolloutInputs]:  # fmt: skip
     """Every policy from every beginning (an episode of `dataset` and a frame of it), in batches.
 
@@ -95,7 +95,7 @@ def plan_rollouts(
     cards = [context.workshop.policy(spec).card for spec in policies]
     if repeated := {card.name for card in cards if [other.name for other in cards].count(card.name) > 1}:
         raise InvalidInput(f"policies must have different names: {min(repeated)} occurs more than once")
-    cut = [(scene_for(episode, start, card), start) for episode, start in beginnings]
+    cut = [(scene_for(episode, start, card), start) for episode, start in begun]
     _register(context, card, cards, [scene for scene, _ in cut])
     return [
         RolloutInputs(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arena.contracts import InvalidInput
-from arena.scenes import choose_beginnings
+from arena.scenes import beginnings, choose_episodes
 from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
 from workers.jobs import Context, Json, Request, content_address
 from workers.judging import JudgeSpec
@@ -54,10 +54,12 @@ def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
     dataset = Dataset.at(plan.episodes, plan.layout, plan.keep)
     if not plan.policies:
         raise InvalidInput("an evaluation needs at least one policy, e.g. --policies replay hold noise")
-    beginnings = choose_beginnings(dataset.episodes(context), plan.scenes, plan.beginnings)
-    batches = plan_rollouts(context, world, plan.policies, dataset, beginnings, plan.steps, plan.seed, plan.batch)
     shown = dataset if plan.demonstrations is None else Dataset.at(plan.demonstrations)
     judge = JudgeSpec(name=_judge(plan.judge, world, context), dataset=shown, seed=plan.seed, labelled=plan.labelled)
+    if plan.scenes is not None and plan.scenes < 1:
+        raise InvalidInput(f"an evaluation needs at least one scene, not {plan.scenes}")
+    begun = beginnings(choose_episodes(dataset.episodes(context)), plan.beginnings)[: plan.scenes]
+    batches = plan_rollouts(context, world, plan.policies, dataset, begun, plan.steps, plan.seed, plan.batch)
     evaluation = _open(context, plan, batches, judge)
 
     outcomes = run([Request("rollout", batch) for batch in batches])

@@ -20,7 +20,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Mean PSNR (dB) and SSIM of one horizon and view, over `episodes` episodes.
+    """Mean PSNR (dB) and SSIM of one horizon and view, over `episodes` replays.
 
     `model`: imagined with the recorded actions. `copy`: the first frame again. `wrong_action`: imagined
     with another episode's motion from the same start. `ceiling`: the true frame through the autoencoder.

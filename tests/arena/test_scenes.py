@@ -9,7 +9,7 @@ import pytest
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, InvalidInput, Source
 from arena.episodes.video import ArrayFrames
-from arena.scenes import choose_beginnings, choose_episodes, scene_from_episode
+from arena.scenes import beginnings, choose_episodes, scene_from_episode
 
 
 def episode(id: str = "e", length: int = 10, task: str = "reach", success: bool | None = None) -> Episode:
@@ -105,10 +105,9 @@ def test_tasks_take_turns_and_failures_are_left_out() -> None:
 
 def test_beginnings_are_even_along_episodes_and_first_frames_come_first() -> None:
     long, short = episode("long", length=10), episode("short", length=2)
-    assert [(e.id, start) for e, start in choose_beginnings([long, short], each=3)] == [
+    assert [(e.id, start) for e, start in beginnings([long, short], each=3)] == [
         ("long", 0), ("short", 0), ("long", 3), ("long", 6),
     ]  # fmt: skip
-    assert [(e.id, start) for e, start in choose_beginnings([long, short], count=1, each=3)] == [("long", 0)]
-    for count, each in ((0, 1), (1, 0)):
-        with pytest.raises(InvalidInput, match="at least one scene"):
-            choose_beginnings([long], count, each)
+    assert beginnings([long]) == [(long, 0)]
+    with pytest.raises(InvalidInput, match="at least once"):
+        beginnings([long], 0)

@@ -138,7 +138,7 @@ def test_a_lost_film_is_made_again(dataset: Path, tmp_path: Path) -> None:
         ({"policies": ("hodl",)}, "unknown policy 'hodl'"),
         ({"steps": 0}, "at least one step"),
         ({"scenes": 0}, "at least one scene"),
-        ({"beginnings": 0}, "one of each episode"),
+        ({"beginnings": 0}, "begins at least once"),
         ({"judge": "demonstrations"}, "use --judge truth"),
         ({"episodes": Path("nowhere")}, "nowhere does not exist"),
     ],

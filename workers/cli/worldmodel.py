@@ -91,8 +91,10 @@ class Replay:
     """A TOML that declares the dataset's columns, where it does not do so itself."""
     seconds: tuple[float, ...] = (0.5, 1.0)
     """Horizons to compare at."""
+    beginnings: int = 1
+    """From how many frames of each episode it is imagined, evenly along it."""
     limit: int | None = None
-    """Episodes at most."""
+    """Replays at most."""
     sampler_steps: int = 5
     guidance: float = 1.0
     batch: int = 8
@@ -114,6 +116,7 @@ class Replay:
             world_fingerprint=fingerprint(self.world),
             dataset=Dataset.at(self.episodes, self.layout),
             seconds=self.seconds,
+            beginnings=self.beginnings,
             limit=self.limit,
             seed=self.seed,
             batch=self.batch,

@@ -5,17 +5,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from arena.episodes.cut import from_frame
+from arena.scenes import beginnings
 from workers.evaluation import Dataset, WorldSpec
 from workers.jobs import Context, Inputs, Json, Step
 
 
 class ReplayInputs(Inputs):
-    """`world_fingerprint` tells one state of the checkpoint's files from another. `limit` caps the episodes."""
+    """`world_fingerprint` tells one state of the checkpoint's files from another. `limit` caps the replays.
+
+    Each episode is replayed from `beginnings` of its frames, evenly along it.
+    """
 
     world: WorldSpec
     world_fingerprint: str
     dataset: Dataset
     seconds: tuple[float, ...]
+    beginnings: int
     limit: int | None
     seed: int
     batch: int
@@ -26,9 +32,10 @@ def replay(inputs: ReplayInputs, context: Context) -> Json:
     from worldmodels.replay import replay as replay_episodes
     from worldmodels.sampler import SamplerConfig
 
+    begun = beginnings(inputs.dataset.episodes(context), inputs.beginnings)
     report = replay_episodes(
         context.workshop.model(Path(inputs.world.name)),
-        inputs.dataset.episodes(context)[: inputs.limit],
+        [from_frame(episode, start) for episode, start in begun[: inputs.limit]],
         seconds=inputs.seconds,
         sampler=SamplerConfig(inputs.world.sampler_steps, inputs.world.guidance),
         seed=inputs.seed,
