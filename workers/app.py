@@ -11,7 +11,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from arena.store import LEASE_SECONDS, JobRecord, JobStatus, Store
-from workers.jobs import Context, Steps, execute, log, raise_failure
+from workers.execution import execute, log, raise_failure
+from workers.jobs import Context, Steps
 from workers.runner import BrokerUnreachable, offer
 from workers.settings import Settings
 

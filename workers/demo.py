@@ -16,8 +16,9 @@ from typing import Any
 
 from arena.contracts import Episode, InvalidInput
 from workers.cli.session import Session
+from workers.content import fingerprint
 from workers.evaluation import Dataset, WorldSpec
-from workers.jobs import Context, Json, Request, fingerprint
+from workers.jobs import Context, Json, Request
 from workers.orchestrate import EvaluationPlan, evaluate
 from workers.registry import STAND_IN, pretrained
 from workers.report import write_report

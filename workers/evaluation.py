@@ -9,7 +9,8 @@ from pathlib import Path
 from arena.contracts import Episode, InvalidInput, PolicyCard, Scene, WorldCard
 from arena.rollout import rollout_id, scene_sha256
 from arena.scenes import scene_from_episode
-from workers.jobs import Context, Inputs, content_address, fingerprint
+from workers.content import content_address, fingerprint
+from workers.jobs import Context, Inputs
 
 SEED_BITS = 32
 

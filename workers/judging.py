@@ -11,8 +11,9 @@ import numpy as np
 
 from arena.contracts import Episode, InvalidInput
 from workers.artifacts import reference
+from workers.content import content_address
 from workers.evaluation import Dataset, WorldSpec
-from workers.jobs import Context, Inputs, Json, content_address
+from workers.jobs import Context, Inputs, Json
 
 if TYPE_CHECKING:
     from arena.judges.demonstration import DemonstrationJudge

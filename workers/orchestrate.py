@@ -11,8 +11,9 @@ from pathlib import Path
 
 from arena.contracts import InvalidInput
 from arena.scenes import beginnings, choose_episodes
+from workers.content import content_address
 from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
-from workers.jobs import Context, Json, Request, content_address
+from workers.jobs import Context, Json, Request
 from workers.judging import JudgeSpec
 from workers.steps.judge import JudgeInputs
 from workers.steps.rank import RankInputs

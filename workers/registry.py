@@ -5,18 +5,19 @@ Heavy rooms are imported inside the functions, so that a command pays only for w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from arena.contracts import Episode, InvalidInput, Kinematics, World
-from workers.settings import Settings
+from workers.content import fingerprint
 
 if TYPE_CHECKING:
     from arena.episodes.ingest import IngestReport
     from arena.policies.registry import PolicyFactory
-    from workers.jobs import Context, Progress
-    from workers.runner import Broker
     from worldmodels.model import WorldModel
+
+Progress = Callable[[int, int, str], None]
 
 STAND_IN = "metaworld"
 """The world that is not a checkpoint's folder: the stand-in reality."""
@@ -32,25 +33,6 @@ def pretrained(name: str) -> Path:
             if (folder := Path(place) / "pretrained" / name).is_dir():
                 return folder
     raise InvalidInput(f"no weights named {name!r} ship with this installation: `make train-demo` makes them")
-
-
-def open_context(settings: Settings) -> Context:
-    """The store and the artifacts that `settings` name. Nobody watches the progress."""
-    from arena.store import Store
-    from workers.artifacts import Artifacts
-    from workers.jobs import Context
-
-    artifacts = Artifacts(settings.artifacts_location, settings.cache)
-    return Context(settings, Store(settings.store_url), artifacts, lambda done, total, stage: None, Workshop())
-
-
-def open_broker(settings: Settings) -> Broker | None:
-    """The broker that `settings` name, or None where steps run in this process."""
-    if settings.broker_url is None:
-        return None
-    from workers.app import CeleryBroker, make_app
-
-    return CeleryBroker(make_app(settings.broker_url), settings.broker_url)
 
 
 def read_dataset(path: Path, layout: Path | None, progress: Progress | None = None) -> IngestReport:
@@ -71,8 +53,6 @@ class Workshop:
 
     def episodes(self, path: Path, layout: Path | None = None, progress: Progress | None = None) -> tuple[Episode, ...]:
         """The good episodes of a dataset. Raises `InvalidInput` where there are none."""
-        from workers.jobs import fingerprint
-
         key = (path, layout, fingerprint(path, *([layout] if layout else [])))
         found = self._keep("dataset", key, lambda: read_dataset(path, layout, progress).episodes)
         if not found:
@@ -95,8 +75,6 @@ class Workshop:
 
     def model(self, folder: Path) -> WorldModel:
         """A world model's checkpoint, on the GPU where there is one."""
-        from workers.jobs import fingerprint
-
         return cast("WorldModel", self._keep("model", (folder, fingerprint(folder)), lambda: _load_model(folder)))
 
     def policy(self, spec: str) -> PolicyFactory:

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from arena.contracts import DreamarenaError
 from arena.store import JobRecord, Jobs, JobStatus
-from workers.jobs import Context, Json, Progress, Request, Steps, execute, is_dead, raise_failure
+from workers.execution import execute, is_dead, raise_failure
+from workers.jobs import Context, Json, Progress, Request, Steps
 
 POLL_SECONDS = 0.5
 LOST_MESSAGE_SECONDS = 5.0

@@ -17,19 +17,9 @@ import pytest
 from arena.contracts import InvalidInput
 from arena.store import JobStatus, Store
 from workers.artifacts import Artifacts
-from workers.jobs import (
-    Context,
-    Inputs,
-    JobCrashed,
-    JobFailed,
-    Json,
-    Request,
-    Step,
-    execute,
-    fingerprint,
-    is_dead,
-    owner_id,
-)
+from workers.content import fingerprint
+from workers.execution import JobCrashed, JobFailed, execute, is_dead, owner_id
+from workers.jobs import Context, Inputs, Json, Request, Step
 from workers.registry import Workshop
 from workers.runner import offer, run_jobs
 from workers.settings import Settings
@@ -200,7 +190,7 @@ def test_what_another_process_does_is_waited_for(context: Context) -> None:
 
 def test_a_dead_process_is_not_waited_for(context: Context) -> None:
     program = (
-        "import sys, time; from arena.store import Store; from workers.jobs import owner_id;"
+        "import sys, time; from arena.store import Store; from workers.execution import owner_id;"
         "s = Store(sys.argv[1]); s.jobs.acquire(sys.argv[2], owner_id()); print('leased', flush=True); time.sleep(60)"
     )
     key = submit(context)

@@ -25,7 +25,8 @@ class Ingest:
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
-        from workers.jobs import Request, fingerprint
+        from workers.content import fingerprint
+        from workers.jobs import Request
         from workers.steps.ingest import IngestInputs
 
         sources = [self.path] if self.layout is None else [self.path, self.layout]

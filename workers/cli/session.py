@@ -15,6 +15,7 @@ from workers.settings import Settings
 
 if TYPE_CHECKING:
     from workers.jobs import Context, Json, Progress, Request, Steps
+    from workers.runner import Broker
 
 LINE_SECONDS = 5.0
 """Where stderr is no terminal, progress is a line at most this often."""
@@ -53,21 +54,18 @@ class Session:
     def context(self) -> Context:
         """The store and the artifacts, opened and migrated on first use; no progress is shown."""
         if self._context is None:
-            from workers.registry import open_context
-
-            self._context = open_context(self.settings)
+            self._context = _open_context(self.settings)
         return self._context
 
     def run(self, requests: Sequence[Request]) -> list[Json]:
         """Have steps done here or by workers, with progress bars. Results come in the order of the requests."""
         from dataclasses import replace
 
-        from workers.registry import open_broker
         from workers.runner import run_jobs
 
         with self.progress() as progress:
             return run_jobs(
-                requests, self.steps(), replace(self.context, progress=progress), open_broker(self.settings)
+                requests, self.steps(), replace(self.context, progress=progress), _open_broker(self.settings)
             )
 
     def at_home(self, home: Path) -> Session:
@@ -91,6 +89,26 @@ class Session:
     def close(self) -> None:
         if self._context is not None:
             self._context.store.close()
+
+
+def _open_context(settings: Settings) -> Context:
+    """The store and the artifacts that `settings` name. Nobody watches the progress."""
+    from arena.store import Store
+    from workers.artifacts import Artifacts
+    from workers.jobs import Context
+    from workers.registry import Workshop
+
+    artifacts = Artifacts(settings.artifacts_location, settings.cache)
+    return Context(settings, Store(settings.store_url), artifacts, lambda done, total, stage: None, Workshop())
+
+
+def _open_broker(settings: Settings) -> Broker | None:
+    """The broker that `settings` name, or None where steps run in this process."""
+    if settings.broker_url is None:
+        return None
+    from workers.app import CeleryBroker, make_app
+
+    return CeleryBroker(make_app(settings.broker_url), settings.broker_url)
 
 
 @contextmanager

@@ -43,8 +43,9 @@ class Train:
 
     def run(self, session: Session) -> Answer:
         from arena.contracts import InvalidInput
+        from workers.content import fingerprint
         from workers.evaluation import Dataset
-        from workers.jobs import Request, fingerprint
+        from workers.jobs import Request
         from workers.steps.train import TrainInputs
 
         inputs = TrainInputs(
@@ -104,8 +105,9 @@ class Replay:
 
     def run(self, session: Session) -> Answer:
         from arena.contracts import InvalidInput
+        from workers.content import fingerprint
         from workers.evaluation import Dataset, WorldSpec
-        from workers.jobs import Request, fingerprint
+        from workers.jobs import Request
         from workers.steps.replay import ReplayInputs
 
         if not self.seconds or min(self.seconds) <= 0 or self.batch < 1 or self.sampler_steps < 1:

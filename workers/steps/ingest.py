@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from arena.store import EpisodeRecord
-from workers.jobs import Context, Inputs, Json, Step, content_address
+from workers.content import content_address
+from workers.jobs import Context, Inputs, Json, Step
 from workers.registry import read_dataset
 
 

@@ -1,0 +1,175 @@
+"""Doing jobs: take the lease, keep it alive, run the step, and store what came of it under the fence.
+
+The same `execute` runs in a Celery worker and in the process of a command without a broker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from arena.contracts import DreamarenaError, InvalidInput
+from arena.store import LEASE_SECONDS, JobRecord, Lease
+from workers.jobs import Context, I, Json, Progress, Step, Steps
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 0.5
+"""Progress is written to the jobs table at most this often."""
+
+
+class LeaseLost(Exception):
+    """This worker was silent for too long, and another one has its job now."""
+
+
+class JobFailed(DreamarenaError):
+    """A job was given up, for a reason that its user can do something about."""
+
+
+class JobCrashed(RuntimeError):
+    """A job was given up because of an error in dreamarena or its machine. The worker's log has the traceback."""
+
+
+def owner_id() -> str:
+    """This process: its host, its id, and when it began, because ids are used again."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether a lease's owner is a process of this host that is gone: nobody needs to wait for its lease to end."""
+    host, pid, began = owner.rsplit(":", 2)
+    return host == socket.gethostname() and _began(int(pid)) != began
+
+
+def _began(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty where there is no such process, or only its corpse."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "" if Path("/proc/self/stat").exists() else _answers(pid)
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _answers(pid: int) -> str:
+    """On systems without /proc: whether a process with this id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        return "alive"
+    return "alive"
+
+
+def execute(steps: Steps, context: Context, key: str, lease_seconds: float = LEASE_SECONDS) -> JobRecord:
+    """Do a job if nobody else does or did, and return what the table says of it then.
+
+    An error that its user caused fails the job; an `OSError` puts it back, for three attempts in all; an
+    interruption puts it back at no cost. All of them are raised again. `LeaseLost` is not an error.
+    """
+    jobs = context.store.jobs
+    lease = jobs.acquire(key, owner_id(), lease_seconds)
+    if lease is None:
+        return jobs.get(key)
+    try:
+        with _kept_alive(context, lease, lease_seconds) as watched:
+            job = jobs.get(key)
+            step = _step(steps, job.kind)
+            result = step.run(_inputs(step, job), watched)
+        if not jobs.complete(lease, result):
+            raise LeaseLost
+    except LeaseLost:
+        log.warning("the lease of job %s (%s) was lost; another worker has it", key, jobs.get(key).kind)
+    except OSError as error:
+        jobs.release(lease, error_record(error))
+        raise
+    except Exception as error:
+        jobs.fail(lease, error_record(error))
+        raise
+    except BaseException:
+        jobs.release(lease)
+        raise
+    return jobs.get(key)
+
+
+def error_record(error: Exception) -> Json:
+    """An error as the jobs table keeps it. `user` says whether its user can mend it."""
+    message = str(error) or type(error).__name__
+    return {"type": type(error).__name__, "message": message, "user": isinstance(error, DreamarenaError)}
+
+
+def raise_failure(job: JobRecord) -> None:
+    """Raise what made a job fail: `JobFailed` if its user can mend it, `JobCrashed` otherwise."""
+    error = job.error or {}
+    if error.get("user"):
+        raise JobFailed(str(error["message"]))
+    raise JobCrashed(f"{job.kind} failed: {error.get('type', 'unknown')}: {error.get('message', '')}")
+
+
+def _step(steps: Steps, kind: str) -> Step[Any]:
+    if kind not in steps:
+        raise InvalidInput(f"there is no step {kind!r}, only {', '.join(sorted(steps))}")
+    return steps[kind]
+
+
+def _inputs(step: Step[I], job: JobRecord) -> I:
+    try:
+        return step.inputs.model_validate_json(json.dumps(dict(job.inputs)))
+    except ValidationError as error:
+        raise InvalidInput(f"the inputs of {step.name} are not valid: {error.errors()[0]['msg']}") from error
+
+
+@contextmanager
+def _kept_alive(context: Context, lease: Lease, seconds: float) -> Iterator[Context]:
+    """Renew the lease in a thread while a step runs, and let its progress raise `LeaseLost` once it is lost."""
+    lost, stop = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(seconds / 4):
+            try:
+                kept = context.store.jobs.heartbeat(lease, seconds)
+            except SQLAlchemyError as error:
+                # The database may come back before the lease ends; if not, the fence refuses our result.
+                log.warning("cannot renew the lease of job %s: %s", lease.key, error)
+                continue
+            if not kept:
+                lost.set()
+                return
+
+    thread = threading.Thread(target=renew, name=f"lease-{lease.key[:8]}", daemon=True)
+    thread.start()
+    try:
+        yield replace(context, progress=_reporting(context, lease, lost))
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _reporting(context: Context, lease: Lease, lost: threading.Event) -> Progress:
+    """Progress for the table, not too often, and for whoever watches."""
+    last_time, last_stage = 0.0, ""
+
+    def report(done: int, total: int, stage: str) -> None:
+        nonlocal last_time, last_stage
+        context.progress(done, total, stage)
+        if lost.is_set():
+            raise LeaseLost
+        due = time.monotonic() - last_time > REPORT_SECONDS or stage != last_stage or done == total
+        if due:
+            last_time, last_stage = time.monotonic(), stage
+            if not context.store.jobs.progress(lease, done, total, stage):
+                raise LeaseLost
+
+    return report
