@@ -42,7 +42,7 @@ class Demo:
 
     session: Session
     out: Path
-    scenes: int = 12
+    scenes: int = 15
     steps: int = 30
     labelled: int = 40
     sampler_steps: int = 3

@@ -24,7 +24,7 @@ class Demo:
     """Where recordings, the store and `report.html` go."""
     episodes: Path | None = None
     """Your own episodes (see `ingest`); by default the stand-in robot records some."""
-    scenes: int = 12
+    scenes: int = 15
     steps: int = 30
     """Actions in each trial on the recordings of the stand-in robot."""
     json: bool = False
