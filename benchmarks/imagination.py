@@ -4,7 +4,7 @@ The plain loop imagines one scene at a time, with 50 denoising steps, guidance t
 frame of every view. Ours imagines a batch with the steps and views that an evaluation uses. Both replay the same
 held-out episodes with the same weights; ratios come from one run on one machine.
 
-    python benchmarks/imagination.py [--episodes 8] [--plain-episodes 4]
+    python benchmarks/imagination.py [--episodes 9] [--plain-episodes 9]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Options:
     """`episodes` are replayed by ours, the first `plain_episodes` of them by the plain loop as well."""
 
     episodes: int = 9
-    plain_episodes: int = 3
+    plain_episodes: int = 9
     steps: int = 3
     batch: int = 12
     views: tuple[str, ...] = ("exterior_1", "wrist")
