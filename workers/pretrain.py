@@ -17,7 +17,7 @@ from workers.steps.train import TrainInputs
 
 EPISODES_PER_TASK = 200
 CLONING_STEPS = 100
-"""Deliberately few: a policy that fails about every other time can be told from a replay; a fully trained one cannot."""
+"""Deliberately few: a policy that fails about every other time can be told from a replay, a perfect one cannot."""
 
 
 def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int = EPISODES_PER_TASK) -> Json:

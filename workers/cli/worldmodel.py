@@ -191,7 +191,7 @@ class WorldModel:
 
 def show_fidelity(found: dict[str, Any], console: Console) -> None:
     """PSNR of each view and horizon beside its baselines."""
-    table = Table("view", "seconds", "episodes", "PSNR", "copy", "wrong action", "ceiling", "SSIM")
+    table = Table("view", "seconds", "replays", "PSNR", "copy", "wrong action", "ceiling", "SSIM")
     for row in found["fidelity"]:
         psnr = [f"{row['psnr'][name]:.2f}" for name in ("model", "copy", "wrong_action", "ceiling")]
         table.add_row(row["view"], f"{row['seconds']:g}", str(row["episodes"]), *psnr, f"{row['ssim']['model']:.3f}")
