@@ -14,8 +14,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt scripts/system-packages.sh
 	PYTHON=$(PYTHON) scripts/system-packages.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ui,dev]'
-	# Only the Panda's MJCF file is used; robosuite's own dependencies would hold numpy back.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt robosuite
+	# Their own dependencies would hold numpy back. Of robosuite only the Panda's MJCF file is used; openpi's client
+	# is what the tests hold ours against.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt robosuite openpi-client
 	touch $@
 
 demo: $(VENV)/.installed  ## rank policies end to end: out/demo/report.html (EPISODES=PATH for your own videos)

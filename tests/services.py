@@ -47,7 +47,18 @@ def postgresql_server() -> Iterator[str]:
     run = {"user": user, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
     try:
         subprocess.run([initdb, "-D", folder / "data", "-U", "arena", "-A", "trust", "-N"], check=True, **run)
-        arguments = ["-D", folder / "data", "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
+        arguments = [
+            "-D",
+            folder / "data",
+            "-p",
+            str(port),
+            "-k",
+            folder,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
+        ]
         process = subprocess.Popen([server, *arguments], **run)
         try:
             url = f"postgresql://arena@127.0.0.1:{port}"
