@@ -69,7 +69,7 @@ def test_apt_leaves_nothing_behind() -> None:
 
 def test_pip_is_constrained_and_keeps_no_cache() -> None:
     installs = re.findall(r"pip install [^&]*", " ".join(of("RUN")))
-    assert len(installs) == 2
+    assert len(installs) == 3
     assert all("-c constraints.txt" in command and "--no-cache-dir" in command for command in installs)
 
 
