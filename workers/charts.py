@@ -63,7 +63,7 @@ def forest(places: Sequence[RankedPolicy]) -> Forest:
         IntervalBar(at(p.low), at(p.score), at(p.high), not math.isfinite(p.low), not math.isfinite(p.high))
         for p in places
     ]
-    ticks = [Tick(at(value), _label(value)) for value in nice_ticks(low, high)]
+    ticks = [Tick(at(value), tick_label(value)) for value in nice_ticks(low, high)]
     return Forest(tuple(bars), tuple(ticks), at(0.0))
 
 
@@ -126,7 +126,7 @@ def chart(view: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
         known = [(s, v) for s, row in zip(seconds, rows, strict=True) if (v := _psnr(row, key)) is not None]
         lines.append(Line(key, name, tuple((x(s), y(v)) for s, v in known), tuple(v for _, v in known)))
     x_ticks = _uncrowded([Tick(x(s), f"{s:g} s") for s in seconds])
-    y_ticks = tuple(Tick(y(v), _label(v)) for v in nice_ticks(low, high))
+    y_ticks = tuple(Tick(y(v), tick_label(v)) for v in nice_ticks(low, high))
     return Chart(view, tuple(lines), x_ticks, y_ticks, tuple(rows))
 
 
@@ -146,5 +146,6 @@ def _psnr(row: Mapping[str, Any], key: str) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _label(value: float) -> str:
+def tick_label(value: float) -> str:
+    """A tick's number, with a typographic minus."""
     return f"{value:g}".replace("-", "−")

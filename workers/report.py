@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +16,14 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from arena.contracts import Frames, InvalidInput, Ranking
 from arena.episodes.atomic import atomic_file, atomic_write
-from arena.leaderboard import PolicySummary, Rate, headline
+from arena.leaderboard import PolicySummary, headline
 from workers.charts import Forest, chart, forest
+from workers.pages import page_environment
 
-TEMPLATES = Path(__file__).parent / "templates"
 VIDEOS = "videos"
 
 
@@ -79,7 +78,7 @@ def write_report(data: ReportData, out: Path) -> Path:
     if unknown := {place.policy for place in data.ranking.policies} ^ set(summaries):
         raise InvalidInput(f"a report needs one summary for each ranked policy, and no other: see {min(unknown)!r}")
     films = _collect_films(data.videos, out)
-    environment = _environment()
+    environment = page_environment()
     page = environment.get_template("report.html").render(
         data=data,
         script_hash=_script_hash(environment),
@@ -183,38 +182,7 @@ def _by_view(fidelity: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[st
     }
 
 
-def _environment() -> Environment:
-    # Strict: a misspelt name in the template is an error rather than an empty place in a report.
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, number=_number, interval=_interval)
-    return environment
-
-
 def _script_hash(environment: Environment) -> str:
     """What the page's content security policy names: no other script may run."""
     script = environment.get_template("report.js").render()
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f}%"
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    """A number for people; a missing one is a dash and never a zero."""
-    if value is None or math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _interval(rate: Rate) -> str:
-    low, high = rate.interval
-    return f"{100 * low:.0f}–{100 * high:.0f}%"

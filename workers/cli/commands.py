@@ -12,6 +12,7 @@ from workers.cli.ingest import Ingest
 from workers.cli.policy import Policy
 from workers.cli.record import Record
 from workers.cli.ui import Ui
+from workers.cli.validate import Validate
 from workers.cli.worker import Worker
 from workers.cli.worldmodel import WorldModel
 
@@ -21,6 +22,7 @@ Dreamarena = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Leaderboard, subcommand("leaderboard")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Validate, subcommand("validate")]
     | Annotated[Demo, subcommand("demo")]
     | Annotated[TrainDemo, subcommand("train-demo")]
     | Annotated[Policy, subcommand("policy")]
