@@ -5,18 +5,15 @@ The command line, the pages and the report all call `build_leaderboard`, so that
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from arena.contracts import InvalidInput, Ranking, Verdict
+from arena.intervals import wilson
 from arena.pairing import PROGRESS_MARGIN, JudgedRollout, pair_verdicts
 from arena.ranking import rank
-
-Z_95 = 1.959963984540054
-"""Two-sided 95% quantile of the normal distribution."""
 
 
 class Trial(Protocol):
@@ -50,14 +47,8 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95% score interval (Wilson 1927), which stays inside [0, 1] and is honest at 0 of n and n of n."""
-        if not self.trials:
-            return 0.0, 1.0
-        n, share = self.trials, self.successes / self.trials
-        centre = share + Z_95**2 / (2 * n)
-        spread = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n))
-        scale = 1 + Z_95**2 / n
-        return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+        """Wilson's 95% score interval; all of [0, 1] without a trial."""
+        return (0.0, 1.0) if self.share is None else wilson(self.share, self.trials)
 
 
 @dataclass(frozen=True)

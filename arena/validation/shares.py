@@ -8,13 +8,13 @@ Survey Methodology 24), who use the exact binomial interval.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import t
 
 from arena.contracts import FloatArray
+from arena.intervals import wilson
 from arena.validation.strata import Labels
 
 CONFIDENCE = 0.95
@@ -70,11 +70,3 @@ def share_interval(share: float, found: Spread, weights: FloatArray, *, fitted: 
     variance = (found.freedom * found.variance + PRIOR_SCENES * prior * (1 - prior) * squares) / freedom
     trials = share * (1 - share) / variance if 0 < share < 1 else scenes
     return wilson(share, trials, float(t.ppf((1 + CONFIDENCE) / 2, freedom)))
-
-
-def wilson(share: float, trials: float, quantile: float) -> tuple[float, float]:
-    """Wilson's score interval of a share among `trials`, of which there may be a fraction."""
-    scale = 1 + quantile**2 / trials
-    centre = share + quantile**2 / (2 * trials)
-    reach = quantile * math.sqrt(share * (1 - share) / trials + quantile**2 / (4 * trials**2))
-    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from arena.contracts import InvalidInput
+from arena.intervals import wilson
 from arena.validation.prediction_powered import Corrected, prediction_powered
-from arena.validation.shares import share_interval, spread, wilson
+from arena.validation.shares import share_interval, spread
 
 DATA_SETS = 400
 LOWEST = 0.95 - 3 * np.sqrt(0.95 * 0.05 / DATA_SETS)
