@@ -15,8 +15,8 @@ from arena.contracts import Frames, Verdict
 from arena.episodes.encode import write_video
 from arena.leaderboard import build_leaderboard
 from arena.rollout import code_version
-from arena.store import NotFound, RolloutRecord
-from workers.jobs import Context, Json
+from arena.store import RolloutRecord
+from workers.jobs import Context
 from workers.report import ReportData, VideoCell, tile_views
 from workers.rollouts import load_rollout
 
@@ -39,8 +39,8 @@ class Exhibit:
 
 def exhibit_report(exhibit: Exhibit, context: Context, folder: Path) -> ReportData:
     """Gather a report's data and write its films to `folder`. Raises `NotFound` for an unfinished evaluation."""
-    result = _finished(exhibit.evaluation, context)
     results = context.store.results
+    result = dict(results.finished_evaluation(exhibit.evaluation).result or {})
     rollouts = results.rollouts(exhibit.evaluation)
     verdicts = results.verdicts([r.id for r in rollouts], result["judge"]["sha256"])
     truth = results.rollouts(exhibit.truth) if exhibit.truth else []
@@ -60,13 +60,6 @@ def exhibit_report(exhibit: Exhibit, context: Context, folder: Path) -> ReportDa
         notes=[*dict.fromkeys([*board.ranking.notes, *result["notes"], *exhibit.notes])],
         threshold=threshold,
     )
-
-
-def _finished(evaluation: str, context: Context) -> Json:
-    result = context.store.results.evaluation(evaluation).result
-    if result is None:
-        raise NotFound(f"evaluation {evaluation} is not finished: run its `dreamarena evaluate` again to resume it")
-    return dict(result)
 
 
 def _films(

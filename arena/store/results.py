@@ -42,6 +42,13 @@ class Results:
                 raise NotFound(f"there is no evaluation {id!r} in the store")
             return _evaluation(row)
 
+    def finished_evaluation(self, id: str) -> EvaluationRecord:
+        """An evaluation that has a result. Raises `NotFound`, also where it is not finished."""
+        record = self.evaluation(id)
+        if record.result is None:
+            raise NotFound(f"evaluation {id} is not finished: run its `dreamarena evaluate` again to resume it")
+        return record
+
     def evaluations(self) -> list[EvaluationRecord]:
         """Newest first."""
         with self._database.read() as session:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arena.contracts import InvalidInput, Verdict
-from arena.store import EvaluationRecord, NotFound, RolloutRecord, Store
+from arena.store import EvaluationRecord, RolloutRecord, Store
 from arena.validation.trials import Results, TrialResult
 
 
@@ -12,7 +12,7 @@ def stored_evaluator(store: Store, evaluation: str) -> Results:
 
     Raises `NotFound` for an evaluation that is not there or not finished, `InvalidInput` where no trial has a verdict.
     """
-    return _results(store, _finished(store, evaluation))
+    return _results(store, store.results.finished_evaluation(evaluation))
 
 
 def stored_real(store: Store, evaluation: str) -> Results:
@@ -20,7 +20,7 @@ def stored_real(store: Store, evaluation: str) -> Results:
 
     Raises as `stored_evaluator`, and `InvalidInput` where outcomes are a judge's probabilities.
     """
-    record = _finished(store, evaluation)
+    record = store.results.finished_evaluation(evaluation)
     results = _results(store, record)
     if any(trial.success not in (0.0, 1.0, None) for trial in results.trials):
         judge = _judge(record)["name"]
@@ -29,13 +29,6 @@ def stored_real(store: Store, evaluation: str) -> Results:
             f"with --judge truth, or a CSV of real trials"
         )
     return results
-
-
-def _finished(store: Store, evaluation: str) -> EvaluationRecord:
-    record = store.results.evaluation(evaluation)
-    if record.result is None:
-        raise NotFound(f"evaluation {evaluation} is not finished: run its `dreamarena evaluate` again to resume it")
-    return record
 
 
 def _results(store: Store, record: EvaluationRecord) -> Results:

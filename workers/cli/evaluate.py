@@ -81,15 +81,11 @@ def finished_evaluation(session: Session, id: str | None) -> EvaluationRecord:
 
     results = session.context.store.results
     if id is not None:
-        record = results.evaluation(id)
-    else:
-        finished = [item for item in results.evaluations() if item.status is EvaluationStatus.DONE]
-        if not finished:
-            raise NotFound("there is no finished evaluation in the store: run `dreamarena evaluate` first")
-        record = finished[0]
-    if record.result is None:
-        raise NotFound(f"evaluation {record.id} is not finished: run its `dreamarena evaluate` again to resume it")
-    return record
+        return results.finished_evaluation(id)
+    finished = [item for item in results.evaluations() if item.status is EvaluationStatus.DONE]
+    if not finished:
+        raise NotFound("there is no finished evaluation in the store: run `dreamarena evaluate` first")
+    return finished[0]
 
 
 def show_ranking(found: dict[str, Any], console: Console) -> None:
