@@ -5,7 +5,6 @@ Heavy rooms are imported inside the functions, so that a command pays only for w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,11 +12,9 @@ from arena.contracts import Episode, InvalidInput, Kinematics, World
 from workers.content import fingerprint
 
 if TYPE_CHECKING:
-    from arena.episodes.ingest import IngestReport
+    from arena.episodes.ingest import IngestReport, Progress
     from arena.policies.registry import PolicyFactory
     from worldmodels.model import WorldModel
-
-Progress = Callable[[int, int, str], None]
 
 STAND_IN = "metaworld"
 """The world that is not a checkpoint's folder: the stand-in reality."""

@@ -70,15 +70,14 @@ def headline(found: Mapping[str, Any]) -> str:
     return f"{said}Pearson r is {estimate(found['pearson'], 2)} over {found['policies']} policies."
 
 
-def estimate(value: Mapping[str, float | None], digits: int = 2) -> str:
+def estimate(value: Mapping[str, float | None], digits: int = 2, joined: str = " to ") -> str:
     """A value with its interval, where there is one."""
     if value["low"] is None or value["high"] is None:
         return number(value["value"], digits)
-    return f"{number(value['value'], digits)} ({number(value['low'], digits)} to {number(value['high'], digits)})"
+    ends = joined.join(number(value[end], digits) for end in ("low", "high"))
+    return f"{number(value['value'], digits)} ({ends})"
 
 
 def rate(value: Mapping[str, float | None], digits: int = 2) -> str:
     """A share with its interval, shorter than `estimate`: shares are never negative, so a dash is no minus."""
-    if value["low"] is None or value["high"] is None:
-        return number(value["value"], digits)
-    return f"{number(value['value'], digits)} ({number(value['low'], digits)}–{number(value['high'], digits)})"
+    return estimate(value, digits, joined="–")

@@ -16,15 +16,7 @@ from workers.cli import main
 from workers.cli.session import Session
 
 START_SECONDS = 1.5
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in ("DATABASE_URL", "BROKER_URL", "ARTIFACTS"):
-        monkeypatch.delenv(f"DREAMARENA_{name}", raising=False)
-    monkeypatch.setenv("DREAMARENA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")

@@ -29,15 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ESTIMATE = {"value", "low", "high"}
 SKILL = {"good": 0.9, "fair": 0.6, "poor": 0.3, "bad": 0.0}
 SCENES = 10
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in ("DATABASE_URL", "BROKER_URL", "ARTIFACTS"):
-        monkeypatch.delenv(f"DREAMARENA_{name}", raising=False)
-    monkeypatch.setenv("DREAMARENA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")
