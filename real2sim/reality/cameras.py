@@ -18,13 +18,13 @@ import numpy as np
 from arena.contracts import FloatArray, Frames
 from real2sim.engine import mujoco
 
-_FREE_CAMERAS = MappingProxyType({"exterior_1": -60.0, "exterior_2": -120.0})
+_FREE_CAMERAS = MappingProxyType({"exterior_1": -50.0, "exterior_2": -130.0})
 """Azimuths in degrees. The stock corner cameras are far away, and some hang upside down."""
 _MODEL_CAMERAS = MappingProxyType({"wrist": "gripperPOV"})
 """`gripperPOV` sees both fingers and what is under them; `behindGripper` is inside a link at many resets."""
 CAMERAS = (*_FREE_CAMERAS, *_MODEL_CAMERAS)
-_LOOK_AT = (0.0, 0.65, 0.15)
-_DISTANCE, _ELEVATION = 1.1, -35.0
+_LOOK_AT = (0.0, 0.74, 0.09)
+_DISTANCE, _ELEVATION = 0.8, -38.0
 DETAIL_PIXELS = 0.3
 """Of the robot's meshes, what is smaller than this many pixels of the exterior cameras is left out."""
 

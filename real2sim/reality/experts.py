@@ -46,7 +46,7 @@ class NoisyExpert(ScriptedExpert):
     def __init__(self, task: str, rng: np.random.Generator) -> None:
         super().__init__(task, rng)
         self._rng = rng
-        self._deviation = rng.uniform(0.2, 0.8)
+        self._deviation = rng.uniform(0.1, 0.6)
         self._steps = 0
         self._noise = np.zeros(3)
 
@@ -62,9 +62,11 @@ class NoisyExpert(ScriptedExpert):
 class MisledExpert(ScriptedExpert):
     """The expert, told that object and goal are 8 to 16 cm beside where they are: it acts in the wrong place."""
 
+    BESIDE = (0.08, 0.16)
+
     def __init__(self, task: str, rng: np.random.Generator) -> None:
         super().__init__(task, rng)
-        angle, distance = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.08, 0.16)
+        angle, distance = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(*self.BESIDE)
         self._offset = distance * np.array([np.cos(angle), np.sin(angle), 0.0])
 
     def __call__(self, observation: FloatArray) -> FloatArray:
@@ -74,12 +76,34 @@ class MisledExpert(ScriptedExpert):
         return super().__call__(misled)
 
 
-class StoppingExpert(ScriptedExpert):
-    """The expert, which stops after 0.15 to 0.6 s and holds still: seldom long enough to succeed."""
+class NearMiss(MisledExpert):
+    """An expert that is 1 to 6 cm off, as learned policies are: now it still succeeds, now it slips past.
+
+    A world model that never saw these imagines every approach as a success.
+    """
+
+    BESIDE = (0.01, 0.06)
 
     def __init__(self, task: str, rng: np.random.Generator) -> None:
         super().__init__(task, rng)
-        self._left = int(rng.integers(3, 13)) * CONTROL_STEPS
+        self._offset[2] = rng.uniform(-0.02, 0.04)
+
+
+class OpenGripper(ScriptedExpert):
+    """The expert whose gripper never closes: it goes where it should and holds nothing."""
+
+    def __call__(self, observation: FloatArray) -> FloatArray:
+        effort = super().__call__(observation)
+        effort[3] = _OPEN
+        return effort
+
+
+class StoppingExpert(ScriptedExpert):
+    """The expert, which stops after 0.2 to 0.7 s and holds still: seldom long enough to succeed."""
+
+    def __init__(self, task: str, rng: np.random.Generator) -> None:
+        super().__init__(task, rng)
+        self._left = int(rng.integers(2, 8)) * CONTROL_STEPS
         self._grip = _OPEN
 
     def __call__(self, observation: FloatArray) -> FloatArray:
@@ -100,7 +124,7 @@ class RandomMotion:
     _MIDDLE = np.array([0.0, 0.65, 0.2])
     _PULL = 1.5
     """Effort per metre away from the middle."""
-    _MEMORY = 0.8
+    _MEMORY = 0.64
     """Of one action's velocity in the next: it forgets in about a quarter of a second."""
 
     def __init__(self, task: str, rng: np.random.Generator) -> None:
@@ -120,19 +144,36 @@ class RandomMotion:
     def _change(self) -> None:
         kick = self._speed * np.sqrt(1.0 - self._MEMORY**2)
         self._velocity = self._MEMORY * self._velocity + self._rng.normal(0.0, kick, 3)
-        if self._rng.uniform() < 0.06:
+        if self._rng.uniform() < 0.12:
             self._grip = -self._grip
+
+
+class Detour:
+    """Random motion for 0.2 to 0.7 s, then the expert: what it takes to come back from where no expert goes."""
+
+    def __init__(self, task: str, rng: np.random.Generator) -> None:
+        self._wandering, self._expert = RandomMotion(task, rng), ScriptedExpert(task, rng)
+        self._left = int(rng.integers(2, 8)) * CONTROL_STEPS
+
+    def __call__(self, observation: FloatArray) -> FloatArray:
+        self._left -= 1
+        return (self._wandering if self._left >= 0 else self._expert)(observation)
 
 
 DRIVERS: Mapping[str, Callable[[str, np.random.Generator], Driver]] = MappingProxyType(
     {
         "expert": ScriptedExpert,
         "noisy": NoisyExpert,
+        "detour": Detour,
+        "near_miss": NearMiss,
         "wrong_goal": MisledExpert,
         "early_stop": StoppingExpert,
+        "open_gripper": OpenGripper,
         "random": RandomMotion,
     }
 )
+UNHURT = ("expert", "noisy", "detour")
+"""Kinds that may succeed: they are given the whole time."""
 
 
 def check_kind(kind: str) -> str:

@@ -26,7 +26,7 @@ from real2sim.reality.tasks import check_task, instruction
 
 
 class MetaWorldWorld:
-    """Meta-World's tasks behind arena's `World` contract, at 20 Hz (every fourth control step).
+    """Meta-World's tasks behind arena's `World` contract, at 10 Hz (every eighth control step).
 
     Actions are `cartesian_position`: the absolute target of the hand in m (world = robot base), Euler angles
     (the robot has no rotation to command: they are ignored) and the gripper in [0, 1]. A target can be reached at

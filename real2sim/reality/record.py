@@ -20,20 +20,20 @@ import numpy as np
 from arena.contracts import ActionSpace, FloatArray, Frames, InvalidInput
 from arena.episodes.lerobot_writer import LeRobotWriter
 from real2sim.reality.cameras import CAMERAS, CameraRig
-from real2sim.reality.experts import Driver, driver
+from real2sim.reality.experts import UNHURT, Driver, driver
 from real2sim.reality.plans import KINDS, EpisodePlan, plan
 from real2sim.reality.simulator import CONTROL_STEPS, FPS, ROBOT, Simulation
 from real2sim.reality.tasks import instruction
 
-MAX_FRAMES = 40
-"""Longest episode: 2 s. The experts need about one."""
+MAX_FRAMES = 24
+"""Longest episode: 2.4 s. The experts need about one."""
 _BATCH = 8
 """Episodes that a worker process records before it hands them over: what a kill can lose, times `workers`."""
 
 
 @dataclass(frozen=True)
 class RecordedEpisode:
-    """A recorded trial of `T` frames at 20 Hz, in the units and frames of reference of `arena.contracts`.
+    """A recorded trial of `T` frames at 10 Hz, in the units and frames of reference of `arena.contracts`.
 
     `frames` maps each camera to `(T, H, W, 3)`; `state` is `(T, 7)`, `joint_position` `(T, 7)`. Row `t` of `action`
     `(T, 7)` is the target that was reached between frames `t` and `t + 1`; the last row commands to stay.
@@ -185,11 +185,9 @@ def episodes(
 def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_frames: int) -> RecordedEpisode:
     rng = np.random.default_rng(planned.seed)
     acting = driver(planned.kind, planned.task, rng)
-    tail = int(rng.integers(6, 13))
+    tail = int(rng.integers(3, 9))
     # A failure that always ran to the limit would be told from a success by its length.
-    limit = (
-        max_frames if planned.kind in ("expert", "noisy") else int(rng.integers(max_frames * 3 // 5, max_frames + 1))
-    )
+    limit = max_frames if planned.kind in UNHURT else int(rng.integers(max_frames * 3 // 5, max_frames + 1))
     simulation.reset(planned.seed)
     pictures, states, joints, actions = (
         [rig.render(simulation.model, simulation.data)],
@@ -227,7 +225,7 @@ def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_fr
 
 
 def _drive(simulation: Simulation, acting: Driver) -> FloatArray:
-    """Four control steps; returns them as one action `(7,)`: the target that they reached and the mean grip."""
+    """`CONTROL_STEPS` control steps; returns them as one action `(7,)`: the target that they reached and the mean grip."""
     grips = []
     for _ in range(CONTROL_STEPS):
         effort = acting(simulation.observation)

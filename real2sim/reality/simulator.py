@@ -19,9 +19,9 @@ from real2sim.reality.tasks import check_task
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
 
 ROBOT = "sawyer"
-CONTROL_STEPS = 4
+CONTROL_STEPS = 8
 """Control steps (80 Hz) per recorded frame and action."""
-FPS = 20.0
+FPS = 10.0
 CONTROL_STEP_METRES = 0.01
 """How far an effort of 1 moves the mocap body in one control step."""
 FINGERS_OPEN, FINGERS_CLOSED = 0.100, 0.030
@@ -72,7 +72,7 @@ class Simulation:
         self.succeeded = self.succeeded or bool(info["success"])
 
     def act(self, action: FloatArray) -> None:
-        """One action of 1/20 s: `(7,)` absolute target in m, Euler angles (ignored) and gripper in [0, 1].
+        """One action of 1/10 s: `(7,)` absolute target in m, Euler angles (ignored) and gripper in [0, 1].
 
         The way to the target is spread evenly over the control steps that are left, at most 1 cm each.
         """

@@ -44,7 +44,7 @@ def test_is_a_world_that_knows_success(world: MetaWorldWorld) -> None:
     contract: World = world
     assert contract.card.knows_success
     assert contract.card.cameras == CAMERAS == ("exterior_1", "exterior_2", "wrist")
-    assert contract.card.fps == 20.0
+    assert contract.card.fps == 10.0
     assert len(contract.card.sha256) == 64
     assert MetaWorldWorld(48, 64).card.sha256 != contract.card.sha256
 
@@ -182,7 +182,7 @@ def test_chunks_that_are_not_this_worlds_are_refused(world: MetaWorldWorld, scen
     world.start([scene], [0])
     with pytest.raises(InvalidInput, match="1 trials are running, so 2 chunks"):
         world.step([chunk, chunk])
-    with pytest.raises(InvalidInput, match="at 20 Hz, not cartesian_position at 15 Hz"):
+    with pytest.raises(InvalidInput, match="at 10 Hz, not cartesian_position at 15 Hz"):
         world.step([replace(chunk, control_hz=15.0)])
     with pytest.raises(InvalidInput, match="not joint_position"):
         world.step([ActionChunk(np.zeros((2, 8)), ActionSpace.JOINT_POSITION, FPS)])

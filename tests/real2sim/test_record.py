@@ -35,7 +35,7 @@ def experts() -> list[RecordedEpisode]:
 
 def test_experts_succeed_in_about_a_second(experts: list[RecordedEpisode]) -> None:
     assert [(each.task, each.success) for each in experts] == [(task, True) for task in TASKS for _ in range(2)]
-    assert all(15 <= len(each.state) < 40 for each in experts)
+    assert all(8 <= len(each.state) < 24 for each in experts)
 
 
 def test_recorded_rows_belong_together(experts: list[RecordedEpisode]) -> None:
@@ -59,7 +59,10 @@ def test_replaying_the_actions_reproduces_the_recording(experts: list[RecordedEp
             simulation.act(action)
             states.append(simulation.state)
         assert simulation.succeeded == each.success
-        assert np.linalg.norm(np.stack(states)[:, :3] - each.state[:, :3], axis=1).max() < 6e-3
+        # Within an action (up to 8 cm) the expert may turn, where its replay goes straight: it is soon back.
+        apart = np.linalg.norm(np.stack(states)[:, :3] - each.state[:, :3], axis=1)
+        assert apart.max() < 3e-2
+        assert np.median(apart) < 3e-3
 
 
 def test_failures_fail_and_are_as_long_as_successes(experts: list[RecordedEpisode]) -> None:
@@ -105,7 +108,7 @@ def test_what_is_written_is_what_was_recorded(tmp_path: Path, experts: list[Reco
     read = ingest(tmp_path).episodes
     for one, other in zip(read, experts, strict=True):
         assert (one.id, one.task, one.instruction) == (other.id, other.task, other.instruction)
-        assert (one.success, one.fps, one.robot) == (True, 20.0, "sawyer")
+        assert (one.success, one.fps, one.robot) == (True, 10.0, "sawyer")
         assert (one.metadata["reset_seed"], one.metadata["kind"]) == (other.reset_seed, "expert")
         np.testing.assert_allclose(one.state, other.state, atol=1e-6)
         assert one.action is not None
