@@ -1,9 +1,7 @@
 """The behaviour-cloning network: images, the robot's state and an instruction to a chunk of displacements.
 
-Images go through a small convolutional encoder of their own for each camera; the instruction scales and
-shifts its features (FiLM, Perez et al., arXiv 1709.07871), so that what is looked for depends on what is
-wanted; and a spatial softmax (Levine et al., arXiv 1504.00702) turns them into the places of
-features, which generalises from few demonstrations where a flattened map would learn them by heart.
+Each camera's images go through an encoder of their own (`encoders.py`); what they give, the state and the
+instruction go through a small perceptron.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from arena.contracts import InvalidInput
+from arena.learned.encoders import ENCODERS
 
 POSITION = 3
 TARGETS = POSITION + 1
@@ -52,8 +50,12 @@ class CloningConfig:
     cameras: tuple[str, ...] = ("exterior_1", "wrist")
     height: int = 64
     width: int = 96
-    chunk_length: int = 5
+    chunk_length: int = 4
     """Actions predicted, and carried out, from one observation."""
+    encoder: str = "keypoints"
+    """A name of `encoders.ENCODERS`."""
+    instructed: bool = True
+    """False: the policy is never told what is wanted."""
     word_buckets: int = 256
     word_width: int = 16
     channels: int = 32
@@ -82,8 +84,13 @@ class CloningConfig:
             raise InvalidInput(f"cloning: cameras must be different names, at least one, not {self.cameras!r}")
         if self.channels % 8:
             raise InvalidInput(f"cloning: channels must be a multiple of 8, not {self.channels}")
-        if not isinstance(self.only_successes, bool):
-            raise InvalidInput(f"cloning: only_successes must be true or false, not {self.only_successes!r}")
+        for name in ("only_successes", "instructed"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInput(f"cloning: {name} must be true or false, not {getattr(self, name)!r}")
+        if self.encoder not in ENCODERS:
+            raise InvalidInput(f"cloning: encoder must be one of {', '.join(ENCODERS)}, not {self.encoder!r}")
+        if self.encoder == "patches" and (self.height % 8 or self.width % 8):
+            raise InvalidInput(f"cloning: patches need sides that 8 divides, not {self.width}x{self.height}")
 
     def _check_number(self, name: str, whole: bool) -> None:
         value, (low, high) = getattr(self, name), _RANGES[name]
@@ -113,8 +120,9 @@ class CloningNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.words = nn.EmbeddingBag(config.word_buckets, config.word_width, mode="mean", padding_idx=0)
-        self.encoders = nn.ModuleList(ImageEncoder(config) for _ in config.cameras)
-        seen = len(config.cameras) * (2 * config.keypoints + config.channels)
+        encoders = [ENCODERS[config.encoder](config) for _ in config.cameras]
+        self.encoders = nn.ModuleList(encoders)
+        seen = sum(encoder.features for encoder in encoders)
         self.head = nn.Sequential(
             nn.Linear(seen + STATE_FEATURES + config.word_width, config.hidden),
             nn.ReLU(),
@@ -130,39 +138,11 @@ class CloningNetwork(nn.Module):
         demonstrations, then the gripper position.
         """
         wanted = self.words(words)
+        if not self.config.instructed:
+            wanted = torch.zeros_like(wanted)
         seen = [encoder(image, wanted) for encoder, image in zip(self.encoders, images, strict=True)]
         chunk: Tensor = self.head(torch.cat([*seen, state, wanted], dim=1))
         return chunk.view(-1, self.config.chunk_length, TARGETS)
-
-
-class ImageEncoder(nn.Module):
-    """One camera's image to where features are, and how strong they are on the whole."""
-
-    def __init__(self, config: CloningConfig) -> None:
-        super().__init__()
-        # One large step to a quarter of the size: two smaller ones cost about twice as much on a CPU.
-        self.coarse = nn.Sequential(
-            nn.Conv2d(3, config.channels, 8, stride=4, padding=2), nn.GroupNorm(8, config.channels)
-        )
-        self.film = nn.Linear(config.word_width, 2 * config.channels)
-        self.fine = nn.Sequential(
-            nn.Conv2d(config.channels, config.channels, 3, padding=1), nn.GroupNorm(8, config.channels), nn.ReLU()
-        )
-        self.attention = nn.Conv2d(config.channels, config.keypoints, 1)
-
-    def forward(self, image: Tensor, wanted: Tensor) -> Tensor:
-        """`(B, 3, H, W)` in [0, 1] and `(B, word_width)` to `(B, 2 * keypoints + channels)`."""
-        scale, shift = self.film(wanted)[:, :, None, None].chunk(2, dim=1)
-        features = self.fine(F.relu(self.coarse(2.0 * image - 1.0) * (1.0 + scale) + shift))
-        return torch.cat([spatial_softmax(self.attention(features)), features.mean(dim=(2, 3))], dim=1)
-
-
-def spatial_softmax(maps: Tensor) -> Tensor:
-    """`(B, K, h, w)` to `(B, 2 K)`: the expected x and y of each map's softmax, in [-1, 1]."""
-    weights = maps.flatten(2).softmax(dim=2).view_as(maps)
-    across = torch.linspace(-1.0, 1.0, maps.shape[3], dtype=maps.dtype, device=maps.device)
-    down = torch.linspace(-1.0, 1.0, maps.shape[2], dtype=maps.dtype, device=maps.device)
-    return torch.cat([weights.sum(2) @ across, weights.sum(3) @ down], dim=1)
 
 
 def _words(instruction: str) -> list[str]:

@@ -1,17 +1,20 @@
-"""The step `clone`: a behaviour-cloning policy from recorded successes."""
+"""The step `clone`: a behaviour-cloning policy from recorded episodes, by one of the line-up's recipes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from arena.contracts import Episode, InvalidInput
 from workers.evaluation import Dataset
 from workers.jobs import Context, Inputs, Json, Step
+from workers.lineup import LINEUP, demonstrations
 
 
 class CloneInputs(Inputs):
-    """`steps` None is the policy's own recipe."""
+    """`recipe` is a name of `workers.lineup.LINEUP`; `steps` None is the recipe's own number."""
 
-    dataset: Dataset
+    recipe: str
+    datasets: tuple[Dataset, ...]
     out: str
     seed: int
     steps: int | None = None
@@ -22,11 +25,15 @@ def clone(inputs: CloneInputs, context: Context) -> Json:
     from dataclasses import replace
 
     from arena.learned.cloning import train_cloning
-    from arena.learned.network import CloningConfig
 
-    config = CloningConfig() if inputs.steps is None else replace(CloningConfig(), steps=inputs.steps)
-    out = train_cloning(inputs.dataset.episodes(context), config, Path(inputs.out), inputs.seed, context.progress)
-    return {"policy": str(out)}
+    if inputs.recipe not in LINEUP:
+        raise InvalidInput(f"no policy is called {inputs.recipe!r}; there are {', '.join(LINEUP)}")
+    recipe = LINEUP[inputs.recipe]
+    recorded: list[Episode] = [e for dataset in inputs.datasets for e in dataset.episodes(context)]
+    chosen = set(demonstrations(recipe, recorded))
+    config = recipe.config() if inputs.steps is None else replace(recipe.config(), steps=inputs.steps)
+    episodes = [episode for episode in recorded if episode.id in chosen]
+    return {"policy": str(train_cloning(episodes, config, Path(inputs.out), inputs.seed, context.progress))}
 
 
 def intact(inputs: CloneInputs, context: Context) -> bool:

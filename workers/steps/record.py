@@ -15,10 +15,15 @@ class RecordInputs(Inputs):
     seed: int
     height: int
     width: int
+    kinds: tuple[tuple[str, float], ...] | None = None
+    """Weights of the kinds of driver; None is the usual mixture."""
+    max_frames: int | None = None
 
 
 def record(inputs: RecordInputs, context: Context) -> Json:
     """Record what is not yet in `out`, on all cores; an interruption costs a few episodes at most."""
+    from real2sim.reality.plans import KINDS
+    from real2sim.reality.record import MAX_FRAMES
     from real2sim.reality.record import record as record_episodes
 
     recording = record_episodes(
@@ -29,6 +34,8 @@ def record(inputs: RecordInputs, context: Context) -> Json:
         workers=os.cpu_count() or 1,
         height=inputs.height,
         width=inputs.width,
+        kinds=KINDS if inputs.kinds is None else dict(inputs.kinds),
+        max_frames=inputs.max_frames or MAX_FRAMES,
         progress=context.progress,
     )
     return {

@@ -20,7 +20,8 @@ from arena.episodes.video import ArrayFrames
 from arena.learned.checkpoint import CONFIG, WEIGHTS, CloningModel
 from arena.learned.cloning import CloningPolicy, parse_cloning, train_cloning
 from arena.learned.demonstrations import Demonstrations, target_chunks
-from arena.learned.network import CloningConfig, CloningNetwork, spatial_softmax, word_ids
+from arena.learned.encoders import spatial_softmax
+from arena.learned.network import CloningConfig, CloningNetwork, word_ids
 from arena.policies.registry import default_parsers, parse_spec
 
 SMALL = CloningConfig(
