@@ -204,10 +204,13 @@ class LossDraws:
         )
 
 
-def training_loss(model: CtrlWorld, latents: Tensor, tokens: Tensor, draws: LossDraws) -> Tensor:
+def training_loss(
+    model: CtrlWorld, latents: Tensor, tokens: Tensor, draws: LossDraws, place: Tensor | None = None
+) -> Tensor:
     """EDM's denoising loss on the predicted frames (Karras et al. 2022, as SVD and Ctrl-World use it).
 
-    latents: `(B, F, C, h, w)`, clean, history first. tokens: `(B, F, width)`. Returns a scalar.
+    latents: `(B, F, C, h, w)`, clean, history first. tokens: `(B, F, width)`. place: how much each latent position
+    of the predicted frames counts, `(B, P, 1, h, w)`; equally where None. Returns a scalar.
     """
     noise, history = model.config.noise, model.config.num_history
     # 1. The current frame, lightly noised, conditions all frames.
@@ -227,4 +230,5 @@ def training_loss(model: CtrlWorld, latents: Tensor, tokens: Tensor, draws: Loss
     output = model.denoise(torch.cat([past, scaled], dim=1), condition, tokens, sigma.log().flatten() / 4, ids)
     predicted = (noisy / (sigma**2 + 1) - output * sigma / (sigma**2 + 1).sqrt())[:, history:]
     weight = (sigma**2 + 1) / sigma**2
-    return (weight * (predicted - latents[:, history:]) ** 2).mean()
+    error = weight * (predicted - latents[:, history:]) ** 2
+    return error.mean() if place is None else (error * place).mean()

@@ -21,7 +21,7 @@ from worldmodels.sampler import SamplerConfig, sample
 from worldmodels.text import load_clip_text
 from worldmodels.tracking import Tracker
 from worldmodels.train import EmbedText
-from worldmodels.windows import history_indices
+from worldmodels.windows import history_by_pose, history_indices
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class WorldModel:
         history, current, actions = [], [], []
         for trial_latents, trial_poses in zip(latents, poses, strict=True):
             now = len(trial_latents) - 1
-            past = history_indices(now, self.config)
+            past = self._history(now, trial_poses)
             ahead = list(range(now, now + self.config.num_frames))
             tokens = action_tokens(trial_poses, self.config.action_representation, self.statistics)
             history.append(trial_latents[past])
@@ -107,6 +107,11 @@ class WorldModel:
             self.denoiser, noise.to(self.device), torch.stack(current), torch.stack(history), tokens_batch, sampler
         )
         return imagined[:, 1:]
+
+    def _history(self, now: int, poses: FloatArray) -> list[int]:
+        if self.config.pose_history:
+            return history_by_pose(now, poses[:, :3], self.config)
+        return history_indices(now, self.config)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def train(inputs: TrainInputs, context: Context) -> Json:
         images=recipe.images,
         seed=inputs.seed,
         device="cuda" if torch.cuda.is_available() else "cpu",
+        bfloat16=recipe.bfloat16,
     )
     start = load_checkpoint(Path(inputs.start)) if inputs.start else None
     text = load_clip_text(Path(inputs.start), start) if inputs.start and start else None
