@@ -225,7 +225,7 @@ def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_fr
 
 
 def _drive(simulation: Simulation, acting: Driver) -> FloatArray:
-    """`CONTROL_STEPS` control steps; returns them as one action `(7,)`: the target that they reached and the mean grip."""
+    """An action's control steps; returns them as one action `(7,)`: the target that they reached and the mean grip."""
     grips = []
     for _ in range(CONTROL_STEPS):
         effort = acting(simulation.observation)
