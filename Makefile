@@ -5,7 +5,7 @@ OUT ?= out
 BIN := $(VENV)/bin
 export MUJOCO_GL ?= egl
 
-.PHONY: demo test test-slow lint train-demo benchmark clean help
+.PHONY: demo test test-slow lint train-demo benchmark benchmark-ranking benchmark-sampler benchmark-horizon clean help
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,8 +36,17 @@ lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: $(VENV)/.installed  ## docs/benchmarks/imagination.json
+benchmark: $(VENV)/.installed  ## speed: docs/benchmarks/imagination.json
 	$(BIN)/python benchmarks/imagination.py
+
+benchmark-ranking: $(VENV)/.installed  ## does the ranking agree with reality: docs/benchmarks/ranking.json and its page
+	$(BIN)/python benchmarks/ranking.py
+
+benchmark-sampler: $(VENV)/.installed  ## few denoising steps against the released procedure: docs/benchmarks/sampler.json
+	$(BIN)/python benchmarks/sampler.py
+
+benchmark-horizon: $(VENV)/.installed  ## rollouts of 20 s: docs/benchmarks/horizon.json
+	$(BIN)/python benchmarks/horizon.py
 
 clean:  ## remove what was made, not the virtual environment
 	rm -rf $(OUT)

@@ -51,10 +51,13 @@ class Recipe:
 
 LINEUP: Mapping[str, Recipe] = MappingProxyType(
     {
-        "bc-keypoints": Recipe("the reference: everything at its best", {"steps": 6000, "shift_pixels": 1}),
+        "bc-keypoints": Recipe(
+            "the reference: everything at its best",
+            {"steps": 12_000, "batch": 48, "channels": 48, "keypoints": 48, "hidden": 384, "shift_pixels": 1},
+        ),
         "bc-keypoints-long": Recipe("commits to 0.8 s at a time", {"steps": 3000, "chunk_length": 8}),
         "bc-keypoints-brief": Recipe("a tenth of the training", {"steps": 300}),
-        "bc-keypoints-few": Recipe("learned from a tenth of the episodes", {"steps": 1200}, share=0.1),
+        "bc-keypoints-few": Recipe("learned from three episodes of each task", {"steps": 600}, share=0.03),
         "bc-keypoints-untold": Recipe("is not told what is wanted", {"steps": 2000, "instructed": False}),
         "bc-keypoints-noisy": Recipe(
             "learned from noisy experts, their failures included",
@@ -63,9 +66,7 @@ LINEUP: Mapping[str, Recipe] = MappingProxyType(
         ),
         "bc-keypoints-exterior": Recipe("has no wrist camera", {"steps": 2000, "cameras": ("exterior_1",)}),
         "bc-patches": Recipe("a small vision transformer", {"steps": 2500, "encoder": "patches"}),
-        "bc-patches-few": Recipe(
-            "the same from a seventh of the episodes", {"steps": 1200, "encoder": "patches"}, share=0.15
-        ),
+        "bc-patches-brief": Recipe("the same after a tenth of the training", {"steps": 250, "encoder": "patches"}),
         "bc-pooled": Recipe("sees only roughly where things are", {"steps": 2000, "encoder": "pooled"}),
         "bc-pooled-wrist": Recipe(
             "the same, through the wrist camera alone",
@@ -73,8 +74,8 @@ LINEUP: Mapping[str, Recipe] = MappingProxyType(
         ),
     }
 )
-CONTROLS = ("hold", "noise")
-"""Of every line-up besides: they want nothing."""
+CONTROLS = ("replay", "hold", "noise")
+"""Of every line-up besides: what the recorded expert did, open loop, and two that want nothing."""
 
 
 def demonstrations(recipe: Recipe, episodes: Sequence[Episode]) -> tuple[str, ...]:
