@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, FloatArray, Frames, InvalidInput, Observation, Scene
 from arena.metrics import psnr, ssim
@@ -16,6 +17,7 @@ from worldmodels.sampler import SamplerConfig
 from worldmodels.world import ImaginedWorld
 
 Progress = Callable[[int, int, str], None]
+ALL_VIEWS = "all"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,20 @@ class Fidelity:
     episodes: int
     psnr: Mapping[str, float]
     ssim: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ReplayScores:
+    """One replayed episode against its recording, frame by frame.
+
+    `frames` `(F,)` counts from the first frame. `psnr` (dB) and `ssim` map a view (`ALL_VIEWS`: their mean) and what is
+    compared (see `Fidelity`) to `(F,)`.
+    """
+
+    episode: str
+    frames: NDArray[np.intp]
+    psnr: Mapping[str, Mapping[str, FloatArray]]
+    ssim: Mapping[str, Mapping[str, FloatArray]]
 
 
 @dataclass(frozen=True)
@@ -65,33 +81,52 @@ def replay(
 
     An episode counts for the horizons that it is long enough for. Raises `InvalidInput` where none is.
     """
-    sampler = sampler or SamplerConfig()
+    sampler = (sampler or SamplerConfig()).for_rollout()
     horizons = {max(1, round(s * model.config.fps)): s for s in sorted(seconds)}
-    usable = [e for e in episodes if len(e) > min(horizons)]
-    if len(usable) < 2:
-        raise InvalidInput(
-            f"replay needs at least 2 episodes (the wrong actions are another's) of more than {min(horizons)} frames; "
-            f"{len(usable)} of {len(episodes)} are long enough"
-        )
-    measured: dict[tuple[str, int], list[dict[str, tuple[float, float]]]] = {}
-    donors = _donors(usable, seed)
-    for start in range(0, len(usable), batch):
-        chosen = list(range(start, min(start + batch, len(usable))))
-        own = [usable[i] for i in chosen]
-        imagined = imagine_episodes(model, own, [recorded_actions(model, e) for e in own], max(horizons), sampler, seed)
-        wrong = [
-            _reanchored(recorded_actions(model, usable[d]), usable[d], usable[i])
-            for i, d in ((i, donors[i]) for i in chosen)
-        ]
-        misled = imagine_episodes(model, own, wrong, max(horizons), sampler, seed)
-        for episode, right, misguided in zip(own, imagined, misled, strict=True):
-            for frame in (f for f in horizons if f < len(episode)):
-                _measure(model, episode, frame, right, misguided, measured)
-        if progress is not None:
-            progress(chosen[-1] + 1, len(usable), "replaying episodes")
-    rows = [_summary(view, frame, horizons[frame], pairs) for (view, frame), pairs in sorted(measured.items())]
+    scores = score_replays(model, episodes, list(horizons), sampler, seed, batch, progress)
+    rows = [
+        _summary(view, frame, second, scores)
+        for view in sorted(scores[0].psnr)
+        for frame, second in horizons.items()
+        if any(frame in each.frames for each in scores)
+    ]
     skipped = tuple(e.id for e in episodes if len(e) <= min(horizons))
     return ReplayReport(tuple(rows), model.sha256, sampler, seed, skipped)
+
+
+def score_replays(
+    model: WorldModel,
+    episodes: Sequence[Episode],
+    frames: Sequence[int],
+    sampler: SamplerConfig | None = None,
+    seed: int = 0,
+    batch: int = 8,
+    progress: Progress | None = None,
+) -> list[ReplayScores]:
+    """Imagine episodes with their own and with wrong actions, and compare each at `frames`, counted from its first.
+
+    Episodes without any of these frames are left out, the others compared at those that they have. Raises
+    `InvalidInput` where fewer than two are left.
+    """
+    usable = [e for e in episodes if len(e) > min(frames)]
+    if len(usable) < 2:
+        raise InvalidInput(
+            f"replay needs at least 2 episodes (the wrong actions are another's) of more than {min(frames)} frames; "
+            f"{len(usable)} of {len(episodes)} are long enough"
+        )
+    sampler, donors = sampler or SamplerConfig(), _donors(usable, seed)
+    scores: list[ReplayScores] = []
+    for start in range(0, len(usable), batch):
+        own = usable[start : start + batch]
+        lent = [usable[donor] for donor in donors[start : start + batch]]
+        right = [recorded_actions(model, episode) for episode in own]
+        wrong = [_reanchored(recorded_actions(model, d), d, e) for d, e in zip(lent, own, strict=True)]
+        length = min(max(frames), max(map(len, own)) - 1)
+        imagined, misled = (imagine_episodes(model, own, actions, length, sampler, seed) for actions in (right, wrong))
+        scores += [_scored(model, *each, frames=frames) for each in zip(own, imagined, misled, strict=True)]
+        if progress is not None:
+            progress(len(scores), len(usable), "replaying episodes")
+    return scores
 
 
 def imagine_episodes(
@@ -160,38 +195,40 @@ def _reanchored(actions: FloatArray, donor: Episode, episode: Episode) -> FloatA
     return moved
 
 
-def _measure(
+def _scored(
     model: WorldModel,
     episode: Episode,
-    frame: int,
     imagined: Mapping[str, Frames],
     misled: Mapping[str, Frames],
-    measured: dict[tuple[str, int], list[dict[str, tuple[float, float]]]],
-) -> None:
-    first, true = frames_at(episode, model.config, 0, 1), frames_at(episode, model.config, frame, frame + 1)
-    ceiling = model.autoencoder.decode(model.autoencoder.encode(true))
-    scores: list[dict[str, tuple[float, float]]] = []
-    for view, target in true.items():
-        candidates = {
-            "model": imagined[view][frame - 1 : frame],
-            "copy": first[view],
-            "wrong_action": misled[view][frame - 1 : frame],
-            "ceiling": ceiling[view],
+    frames: Sequence[int],
+) -> ReplayScores:
+    shown = np.array([frame for frame in sorted(frames) if frame < len(episode)])
+    recorded = frames_at(episode, model.config, 0, int(shown[-1]) + 1)
+    true = {view: video[shown] for view, video in recorded.items()}
+    candidates = {
+        "model": {view: imagined[view][shown - 1] for view in true},
+        "copy": {view: np.repeat(video[:1], len(shown), axis=0) for view, video in recorded.items()},
+        "wrong_action": {view: misled[view][shown - 1] for view in true},
+        "ceiling": model.autoencoder.decode(model.autoencoder.encode(true)),
+    }
+
+    def compare(measure: Callable[[Frames, Frames], FloatArray]) -> dict[str, dict[str, FloatArray]]:
+        found = {view: {name: measure(c[view], true[view]) for name, c in candidates.items()} for view in true}
+        means = {name: np.mean([found[view][name] for view in true], axis=0) for name in candidates}
+        return {ALL_VIEWS: means, **found}
+
+    return ReplayScores(episode.id, shown, compare(psnr), compare(ssim))
+
+
+def _summary(view: str, frame: int, seconds: float, scores: Sequence[ReplayScores]) -> Fidelity:
+    counted = [each for each in scores if frame in each.frames]
+
+    def mean(measure: str, digits: int) -> dict[str, float]:
+        rows = [getattr(each, measure)[view] for each in counted]
+        at = [np.searchsorted(each.frames, frame) for each in counted]
+        return {
+            name: round(float(np.mean([row[name][i] for row, i in zip(rows, at, strict=True)])), digits)
+            for name in rows[0]
         }
-        row = {name: (float(psnr(c, target)[0]), float(ssim(c, target)[0])) for name, c in candidates.items()}
-        measured.setdefault((view, frame), []).append(row)
-        scores.append(row)
-    mean = {name: tuple(np.mean([row[name] for row in scores], axis=0).tolist()) for name in scores[0]}
-    measured.setdefault(("all", frame), []).append(mean)  # type: ignore[arg-type]
 
-
-def _summary(view: str, frame: int, seconds: float, rows: Sequence[Mapping[str, tuple[float, float]]]) -> Fidelity:
-    means = {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
-    return Fidelity(
-        view=view,
-        seconds=seconds,
-        frame=frame,
-        episodes=len(rows),
-        psnr={name: round(float(values[0]), 3) for name, values in means.items()},
-        ssim={name: round(float(values[1]), 4) for name, values in means.items()},
-    )
+    return Fidelity(view, seconds, frame, len(counted), psnr=mean("psnr", 3), ssim=mean("ssim", 4))

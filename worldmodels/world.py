@@ -51,7 +51,7 @@ class ImaginedWorld:
         robot: str = "",
     ) -> None:
         self.model = model
-        self.sampler = sampler or SamplerConfig()
+        self.sampler = (sampler or SamplerConfig()).for_rollout()
         unknown = sorted(set(views or ()) - set(model.config.views))
         if unknown:
             raise InvalidInput(f"no view {unknown[0]!r}: this model has {', '.join(model.config.views)}")

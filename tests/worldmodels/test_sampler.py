@@ -1,30 +1,47 @@
-"""The sampler: guidance, determinism, independence of the batch."""
+"""The sampler: guidance, noise levels, determinism, independence of the batch."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 from torch import Tensor
 
+from arena.contracts import InvalidInput
 from worldmodels.checkpoint import shapes_of
 from worldmodels.config import WorldModelConfig
 from worldmodels.ctrl_world import CtrlWorld
 from worldmodels.parity import named_weight
-from worldmodels.sampler import SamplerConfig, sample
+from worldmodels.sampler import FEW_STEP_SIGMA, FEW_STEPS, SamplerConfig, sample
 
 HISTORY, PREDICTED, LATENT = 3, 3, (4, 12, 8)
 
 
 class CountingWorld(CtrlWorld):
-    """Records how many clips the UNet is run on at each step."""
+    """Records how many clips the UNet is run on at each step, and at which noise level."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__(config)
         self.batches: list[int] = []
+        self.sigmas: list[float] = []
 
-    def denoise(self, latents: Tensor, *rest: Tensor) -> Tensor:
+    def denoise(self, latents: Tensor, condition: Tensor, tokens: Tensor, noise_level: Tensor, ids: Tensor) -> Tensor:
         self.batches.append(len(latents))
-        return super().denoise(latents, *rest)
+        self.sigmas.append(float((4 * noise_level).exp()))
+        return super().denoise(latents, condition, tokens, noise_level, ids)
+
+
+class NormalWorld(CtrlWorld):
+    """Knows the one answer for latents that are normal with deviation 1: its denoised frames are exact."""
+
+    def denoise(self, latents: Tensor, condition: Tensor, tokens: Tensor, noise_level: Tensor, ids: Tensor) -> Tensor:
+        sigma = (4 * noise_level).exp()
+        noisy = latents * (sigma**2 + 1).sqrt()
+        denoised = noisy / (sigma**2 + 1)
+        # v, of which the sampler makes `noisy / (sigma^2 + 1) - v * sigma / sqrt(sigma^2 + 1)`.
+        return (noisy / (sigma**2 + 1) - denoised) * (sigma**2 + 1).sqrt() / sigma
 
 
 @pytest.fixture
@@ -104,3 +121,58 @@ def test_actions_change_what_is_imagined(model: CountingWorld) -> None:
     assert not torch.allclose(
         run(model, (noise, current, history, tokens)), run(model, (noise, current, history, other))
     )
+
+
+def test_the_released_schedule_is_the_default_and_ends_at_its_own_level(model: CountingWorld) -> None:
+    scheduler = EulerDiscreteScheduler(**model.config.scheduler)
+    scheduler.set_timesteps(4)
+    run(model, inputs(1), steps=4)
+    assert model.sigmas == pytest.approx([float(sigma) for sigma in scheduler.sigmas[:-1]], rel=1e-4)
+    assert model.sigmas[-1] == pytest.approx(0.002, rel=1e-4)
+
+
+@pytest.mark.parametrize(("steps", "guidance"), [(1, 1.0), (2, 1.0), (4, 2.0)])
+@torch.no_grad()
+def test_the_last_call_is_at_the_lowest_sigma_asked_for(model: CountingWorld, steps: int, guidance: float) -> None:
+    sample(model, *inputs(1), SamplerConfig(steps, guidance, lowest_sigma=0.3))
+    assert len(model.sigmas) == steps
+    assert model.sigmas[0] == pytest.approx(model.config.scheduler["sigma_max"], rel=1e-4)
+    if steps > 1:
+        assert model.sigmas[-1] == pytest.approx(0.3, rel=1e-4)
+    assert model.sigmas == sorted(model.sigmas, reverse=True)
+
+
+@torch.no_grad()
+def test_a_single_step_is_one_jump_whatever_the_lowest_sigma(model: CountingWorld) -> None:
+    given = inputs(1)
+    jumps = [sample(model, *given, SamplerConfig(1, lowest_sigma=sigma)) for sigma in (None, 0.3)]
+    torch.testing.assert_close(*jumps, rtol=0, atol=0)
+
+
+def test_few_steps_of_a_rollout_end_at_a_useful_level_and_many_as_released() -> None:
+    assert SamplerConfig(3).for_rollout() == SamplerConfig(3, lowest_sigma=FEW_STEP_SIGMA)
+    assert SamplerConfig(FEW_STEPS, 2.0).for_rollout().lowest_sigma == FEW_STEP_SIGMA
+    assert SamplerConfig(3, lowest_sigma=0.002).for_rollout() == SamplerConfig(3, lowest_sigma=0.002)
+    released = SamplerConfig(50, 2.0)
+    assert released.for_rollout() is released
+    assert released.lowest_sigma is None
+    assert SamplerConfig(3).for_rollout().for_rollout() == SamplerConfig(3).for_rollout()
+
+
+def test_what_makes_no_sampler_is_named(model: CountingWorld) -> None:
+    with pytest.raises(InvalidInput, match="at least one step, not 0"):
+        SamplerConfig(0)
+    with pytest.raises(InvalidInput, match="must be positive, not 0"):
+        SamplerConfig(3, lowest_sigma=0.0)
+    with pytest.raises(InvalidInput, match=r"the lowest sigma 800 is above the highest of small, 700"):
+        sample(model, *inputs(1), SamplerConfig(3, lowest_sigma=800.0))
+
+
+@torch.no_grad()
+def test_frames_whose_denoising_is_known_come_out_nearer_with_more_steps(small_config: WorldModelConfig) -> None:
+    # Of normal latents the frames at every level are the first ones, scaled: the result is the noise itself.
+    config = replace(small_config, scheduler={**small_config.scheduler, "sigma_max": 20.0})
+    model, given = NormalWorld(config), inputs(1)
+    errors = [float((sample(model, *given, SamplerConfig(n, 1.0, 0.05)) - given[0]).norm()) for n in (5, 10, 40)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.05 * float(given[0].norm())

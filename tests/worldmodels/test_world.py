@@ -12,7 +12,7 @@ from tests.worldmodels.factories import MICRO, moving_square
 from worldmodels.autoencoder import ViewAutoencoder
 from worldmodels.model import LatentEncoder, WorldModel
 from worldmodels.replay import first_scene, replay
-from worldmodels.sampler import SamplerConfig
+from worldmodels.sampler import FEW_STEP_SIGMA, SamplerConfig
 from worldmodels.train import TrainConfig, train
 from worldmodels.world import ImaginedWorld
 
@@ -61,6 +61,12 @@ def test_steps_have_the_contracts_shapes_and_advance_the_state(model: WorldModel
     np.testing.assert_allclose(steps[0].state, expected)
     np.testing.assert_allclose(steps[0].observation.state, expected[0])
     assert steps[0].success is None
+
+
+def test_few_steps_end_at_a_useful_level_and_the_released_procedure_as_it_did(model: WorldModel) -> None:
+    assert ImaginedWorld(model).sampler.lowest_sigma == FEW_STEP_SIGMA
+    assert ImaginedWorld(model, SamplerConfig(50, 2.0)).sampler == SamplerConfig(50, 2.0)
+    assert ImaginedWorld(model, SamplerConfig(3, lowest_sigma=0.002)).sampler.lowest_sigma == 0.002
 
 
 def test_only_the_views_asked_for_are_decoded(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
