@@ -32,7 +32,7 @@ class Options:
 
     episodes: int = 9
     plain_episodes: int = 9
-    steps: int = 3
+    steps: int = 2
     batch: int = 12
     views: tuple[str, ...] = ("exterior_1", "wrist")
     """The views that ours decodes while its speed is measured: those that the demo's policy looks at."""

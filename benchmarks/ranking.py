@@ -28,7 +28,7 @@ from workers.jobs import Request
 from workers.lineup import CONTROLS, HELD_OUT_TASKS, LINEUP, TASKS
 from workers.orchestrate import EvaluationPlan, evaluate
 from workers.registry import STAND_IN, pretrained
-from workers.settings import Settings
+from workers.settings import SAMPLER_STEPS, Settings
 from workers.steps.record import RecordInputs
 
 SEED = 2
@@ -45,7 +45,7 @@ class Options:
     each: int = 8
     failing: int = 12
     steps: int = 24
-    sampler_steps: int = 3
+    sampler_steps: int = SAMPLER_STEPS
     batch: int = 26
     judge: str = "learned"
     only_tasks: tuple[str, ...] = (*TASKS, *HELD_OUT_TASKS)

@@ -11,6 +11,7 @@ from arena.rollout import rollout_id, scene_sha256
 from arena.scenes import scene_from_episode
 from workers.content import content_address, fingerprint
 from workers.jobs import Context, Inputs
+from workers.settings import SAMPLER_STEPS
 
 SEED_BITS = 32
 
@@ -19,7 +20,7 @@ class WorldSpec(Inputs):
     """A world by name, and how it imagines where it is a model."""
 
     name: str
-    sampler_steps: int = 5
+    sampler_steps: int = SAMPLER_STEPS
     guidance: float = 1.0
 
     @property

@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from arena.contracts import InvalidInput
 
 BROKERS = ("redis", "rediss", "amqp", "amqps")
+SAMPLER_STEPS = 2
+"""Denoising steps of a world model, unless told otherwise: more look sharper and are no truer (docs/sampling.md)."""
 
 
 class Settings(BaseSettings):

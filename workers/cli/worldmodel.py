@@ -11,6 +11,7 @@ from rich.table import Table
 from tyro.conf import subcommand
 
 from workers.cli.session import Answer, Session
+from workers.settings import SAMPLER_STEPS
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Replay:
     """From how many frames of each episode it is imagined, evenly along it."""
     limit: int | None = None
     """Replays at most."""
-    sampler_steps: int = 5
+    sampler_steps: int = SAMPLER_STEPS
     guidance: float = 1.0
     batch: int = 8
     seed: int = 0
