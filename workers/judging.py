@@ -1,4 +1,4 @@
-"""Fitting the demonstration judge for a world model, once: it is kept as an artifact."""
+"""Which judge an evaluation has, and making it: the learned one is read, that by demonstrations is fitted once."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arena.contracts import Episode, InvalidInput
+from arena.episodes.atomic import MANIFEST, file_sha256
 from workers.artifacts import reference
 from workers.content import content_address
 from workers.evaluation import Dataset, WorldSpec
 from workers.jobs import Context, Inputs, Json
+from workers.registry import JUDGE, pretrained
+from workers.replays import imagined, replayable
 
 if TYPE_CHECKING:
     from arena.judges.demonstration import DemonstrationJudge
     from arena.judges.trials import LabelledTrial
+    from arena.learned.judging.judge import LearnedJudge
     from worldmodels.model import WorldModel
 
 FILE = "judge.safetensors"
-BATCH = 8
-RATE_TOLERANCE = 0.01
-"""An episode whose rate differs by more than this share cannot be replayed in a world model."""
+LEARNED = "learned"
 
 
 class JudgeSpec(Inputs):
-    """How a judge is made. `name` is `demonstrations`, or `truth` in worlds that know.
+    """How a judge is made. `name` is `learned`, `learned:FOLDER`, `demonstrations`, or `truth` in worlds that know.
 
-    At most `labelled` labelled episodes are replayed in the world model to calibrate it.
+    At most `labelled` labelled episodes are replayed in the world model to calibrate a judge by demonstrations.
+    `fingerprint` is that of a learned judge's files (`learned_fingerprint`).
     """
 
     name: str
     dataset: Dataset
     seed: int
     labelled: int
+    fingerprint: str | None = None
 
 
 def fitted_judge(spec: JudgeSpec, world: WorldSpec, context: Context) -> DemonstrationJudge:
@@ -61,7 +65,47 @@ def fitted_judge(spec: JudgeSpec, world: WorldSpec, context: Context) -> Demonst
     return DemonstrationJudge.load(context.artifacts.put(ref, fit) / FILE, encoder)
 
 
-def judge_card(judge: DemonstrationJudge) -> Json:
+def learned_judge(spec: JudgeSpec) -> LearnedJudge:
+    """The judge that `spec` names. Raises `InvalidInput` where there is none, or not the one that was planned with."""
+    from arena.learned.judging.judge import LearnedJudge
+
+    folder = learned_folder(spec.name)
+    if spec.fingerprint not in (None, learned_fingerprint(folder)):
+        raise InvalidInput(
+            f"the judge in {folder} is not the one that this evaluation was planned with: start it again"
+        )
+    return LearnedJudge.load(folder)
+
+
+def learned_folder(name: str) -> Path:
+    """Of `learned` the judge that ships, of `learned:FOLDER` the folder. Raises `InvalidInput` where there is none."""
+    folder = name.partition(":")[2]
+    if not folder:
+        return pretrained(JUDGE)
+    if not Path(folder).is_dir():
+        raise InvalidInput(f"there is no judge in {folder!r}: `dreamarena judge train` makes one")
+    return Path(folder).resolve()
+
+
+def learned_fingerprint(folder: Path) -> str:
+    """The same for the same judge wherever it lies: its manifest has the hash of every file."""
+    if not (folder / MANIFEST).is_file():
+        raise InvalidInput(f"{folder} has no {MANIFEST}: it holds no judge, or one that was never finished")
+    return file_sha256(folder / MANIFEST)
+
+
+def shipped_judge_covers(episodes: Sequence[Episode]) -> bool:
+    """Whether the judge that ships has learned everything that these episodes want, and seen their robots."""
+    from arena.learned.judging.folder import read_card
+
+    try:
+        card = read_card(pretrained(JUDGE))
+    except InvalidInput:
+        return False
+    return card.covers({episode.instruction for episode in episodes}, {episode.robot for episode in episodes})
+
+
+def judge_card(judge: DemonstrationJudge | LearnedJudge) -> Json:
     """What is known of a judge, as JSON."""
     return asdict(judge.card)
 
@@ -96,22 +140,12 @@ def _replays(
 ) -> list[LabelledTrial]:
     """What the world model imagines of labelled episodes from their first frame with their own actions."""
     from arena.judges.trials import LabelledTrial
-    from worldmodels.latents import frames_at
-    from worldmodels.replay import imagine_episodes, recorded_actions
-    from worldmodels.sampler import SamplerConfig
 
-    usable = [e for e in episodes if abs(e.fps - model.config.fps) <= RATE_TOLERANCE * e.fps and len(e) > 1]
-    sampler = SamplerConfig(world.sampler_steps, world.guidance)
+    usable = replayable(model, episodes)
     trials: list[LabelledTrial] = []
-    for start in range(0, len(usable), BATCH):
-        batch = usable[start : start + BATCH]
-        actions = [recorded_actions(model, episode) for episode in batch]
-        films = imagine_episodes(model, batch, actions, max(map(len, batch)) - 1, sampler, seed)
-        for episode, film in zip(batch, films, strict=True):
-            first = frames_at(episode, model.config, 0, 1)
-            frames = {name: np.concatenate([first[name], video[: len(episode) - 1]]) for name, video in film.items()}
-            trials.append(
-                LabelledTrial(f"replay of {episode.id}", frames, episode.task, episode.instruction, episode.success)
-            )
+    for episode, frames in imagined(model, usable, world, seed):
+        trials.append(
+            LabelledTrial(f"replay of {episode.id}", frames, episode.task, episode.instruction, episode.success)
+        )
         context.progress(len(trials), len(usable), "imagining labelled episodes")
     return trials

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from arena.contracts import InvalidInput
+from arena.contracts import Episode, InvalidInput
 from arena.scenes import beginnings, choose_episodes
 from workers.content import content_address
 from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
 from workers.jobs import Context, Json, Request
-from workers.judging import JudgeSpec
+from workers.judging import LEARNED, JudgeSpec, learned_fingerprint, learned_folder, shipped_judge_covers
+from workers.settings import SAMPLER_STEPS
 from workers.steps.judge import JudgeInputs
 from workers.steps.rank import RankInputs
 
@@ -22,6 +23,7 @@ RunJobs = Callable[[Sequence[Request]], list[Json]]
 """Has jobs done, here or by workers, and returns their results in order."""
 
 ID_LETTERS = 16
+JUDGES = ("auto", LEARNED, "demonstrations", "truth")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class EvaluationPlan:
     seed: int = 0
     judge: str = "auto"
     batch: int = 8
-    sampler_steps: int = 5
+    sampler_steps: int = SAMPLER_STEPS
     guidance: float = 1.0
     labelled: int = 48
     demonstrations: Path | None = None
@@ -56,10 +58,11 @@ def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
     if not plan.policies:
         raise InvalidInput("an evaluation needs at least one policy, e.g. --policies replay hold noise")
     shown = dataset if plan.demonstrations is None else Dataset.at(plan.demonstrations)
-    judge = JudgeSpec(name=_judge(plan.judge, world, context), dataset=shown, seed=plan.seed, labelled=plan.labelled)
+    knows = context.workshop.world(world.name, world.sampler_steps, world.guidance).card.knows_success
     if plan.scenes is not None and plan.scenes < 1:
         raise InvalidInput(f"an evaluation needs at least one scene, not {plan.scenes}")
     begun = beginnings(choose_episodes(dataset.episodes(context)), plan.beginnings)[: plan.scenes]
+    judge = _judge(plan, knows, shown, [episode for episode, _ in begun])
     batches = plan_rollouts(context, world, plan.policies, dataset, begun, plan.steps, plan.seed, plan.batch)
     evaluation = _open(context, plan, batches, judge)
 
@@ -103,12 +106,21 @@ def _world_name(world: str) -> str:
     return str(Path(world).resolve()) if Path(world).exists() else world
 
 
-def _judge(asked: str, world: WorldSpec, context: Context) -> str:
-    knows = context.workshop.world(world.name, world.sampler_steps, world.guidance).card.knows_success
+def _judge(plan: EvaluationPlan, knows: bool, dataset: Dataset, begun: Sequence[Episode]) -> JudgeSpec:
+    """The judge that is asked for, or that fits the world (which `knows` success or not) and what its scenes want."""
+    asked = plan.judge
+    if asked not in JUDGES and not asked.startswith(f"{LEARNED}:"):
+        raise InvalidInput(f"there is no judge {asked!r}, only {', '.join(JUDGES)} and {LEARNED}:FOLDER")
     if asked == "auto":
-        return "truth" if knows else "demonstrations"
+        asked = "truth" if knows else LEARNED if shipped_judge_covers(begun) else "demonstrations"
     if asked == "truth" and not knows:
-        raise InvalidInput(f"world {world.name} does not know whether a trial succeeded: use --judge demonstrations")
+        raise InvalidInput(f"world {plan.world} does not know whether a trial succeeded: use --judge auto")
     if asked == "demonstrations" and knows:
         raise InvalidInput("the judge by demonstrations looks at a world model's latents: use --judge truth here")
-    return asked
+    if asked.partition(":")[0] != LEARNED:
+        return JudgeSpec(name=asked, dataset=dataset, seed=plan.seed, labelled=plan.labelled)
+    folder = learned_folder(asked)
+    # By absolute path, because a worker may run elsewhere in the same file system; the one that ships is everywhere.
+    name = asked if asked == LEARNED else f"{LEARNED}:{folder}"
+    found = learned_fingerprint(folder)
+    return JudgeSpec(name=name, dataset=dataset, seed=plan.seed, labelled=plan.labelled, fingerprint=found)

@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 from workers.jobs import Step
-from workers.steps import clone, ingest, judge, rank, record, replay, rollout, train
+from workers.steps import clone, ingest, judge, measure_judge, rank, record, replay, rollout, train, train_judge
 
 _ALL: tuple[Step[Any], ...] = (
     ingest.STEP, record.STEP, train.STEP, rollout.STEP, judge.STEP, rank.STEP, replay.STEP, clone.STEP,
+    train_judge.STEP, measure_judge.STEP,
 )  # fmt: skip
 STEPS: Mapping[str, Step[Any]] = MappingProxyType({step.name: step for step in _ALL})

@@ -9,6 +9,7 @@ from tyro.conf import subcommand
 from workers.cli.demo import Demo, Report, TrainDemo
 from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
+from workers.cli.judge import Judge
 from workers.cli.policy import Policy
 from workers.cli.record import Record
 from workers.cli.ui import Ui
@@ -26,6 +27,7 @@ Dreamarena = (
     | Annotated[Demo, subcommand("demo")]
     | Annotated[TrainDemo, subcommand("train-demo")]
     | Annotated[Policy, subcommand("policy")]
+    | Annotated[Judge, subcommand("judge")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]
     | Annotated[Ui, subcommand("ui")]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from workers.cli.session import Answer, Session
+from workers.settings import SAMPLER_STEPS
 
 if TYPE_CHECKING:
     from arena.store import EvaluationRecord
@@ -38,11 +39,12 @@ class Evaluate:
     steps: int = 20
     """Actions in each trial, at the world's rate."""
     seed: int = 0
-    judge: Literal["auto", "demonstrations", "truth"] = "auto"
-    """`truth` asks a world that knows, `demonstrations` compares with recordings; `auto` picks what fits the world."""
+    judge: str = "auto"
+    """`learned` (or learned:FOLDER) looks at pixels, `demonstrations` compares with recordings, `truth` asks a world
+    that knows; `auto` picks what fits the world and the scenes."""
     batch: int = 8
     """Scenes that are run together; workers share an evaluation by batches."""
-    sampler_steps: int = 5
+    sampler_steps: int = SAMPLER_STEPS
     """Denoising steps of a world model."""
     guidance: float = 1.0
     """Guidance of a world model on the last predicted frame; 1 is none."""

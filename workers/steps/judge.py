@@ -5,11 +5,11 @@ from __future__ import annotations
 from arena.contracts import InvalidInput, Judge
 from workers.evaluation import WorldSpec
 from workers.jobs import Context, Inputs, Json, Step
-from workers.judging import JudgeSpec, fitted_judge, judge_card
+from workers.judging import LEARNED, JudgeSpec, fitted_judge, judge_card, learned_judge
 from workers.rollouts import load_rollout
 from workers.truth import TruthJudge
 
-JUDGES = ("demonstrations", "truth")
+JUDGES = ("learned:FOLDER", "demonstrations", "truth")
 
 
 class JudgeInputs(Inputs):
@@ -33,6 +33,9 @@ def judge(inputs: JudgeInputs, context: Context) -> Json:
 def _judge(inputs: JudgeInputs, context: Context) -> tuple[Judge, Json | None]:
     if inputs.judge.name == "truth":
         return TruthJudge(), None
+    if inputs.judge.name.partition(":")[0] == LEARNED:
+        learned = learned_judge(inputs.judge)
+        return learned, judge_card(learned)
     if inputs.judge.name == "demonstrations":
         fitted = fitted_judge(inputs.judge, inputs.world, context)
         return fitted, judge_card(fitted)

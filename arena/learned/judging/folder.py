@@ -1,0 +1,229 @@
+"""A judge as a folder: weights and what it is familiar with in fp16, a config, a card; whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from arena.contracts import FloatArray, InvalidInput
+from arena.episodes.atomic import atomic_directory, read_manifest
+from arena.judges.calibration import Logistic
+from arena.judges.latents import LatentSpace
+from arena.learned.judging.familiar import Familiar
+from arena.learned.judging.judge import Fitted, JudgeCard
+from arena.learned.judging.network import TRACK, JudgingConfig, JudgingNetwork
+
+FORMAT = "dreamarena-judge-1"
+WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.json", "README.md"
+MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES = 1 << 20, 32 << 20
+FAMILIAR = ("looks", "features")
+NETWORK = "network."
+
+
+def write_judge(folder: Path, fitted: Fitted, card: JudgeCard) -> None:
+    """Raises `InvalidInput` where the folder exists, or for weights beyond fp16."""
+    config, weights = _config_bytes(fitted, card), _weight_bytes(fitted)
+    with atomic_directory(folder) as partial:
+        (partial / WEIGHTS).write_bytes(weights)
+        (partial / CONFIG).write_bytes(config)
+        (partial / CARD).write_text(_card_text(fitted, card))
+
+
+def read_judge(folder: Path) -> tuple[Fitted, JudgeCard]:
+    """Raises `InvalidInput` (or `DamagedArtifact`) for files that are missing or altered, a config out of range,
+    weights whose names or shapes are not exactly the judge's, and numbers that are not finite.
+    """
+    read_manifest(folder)
+    described, card = _parse(folder / CONFIG, _read(folder / CONFIG, MAX_CONFIG_BYTES))
+    try:
+        config = JudgingConfig(**_exactly(JudgingConfig, described["config"]))
+        numbers = {name: _numbers(described[name], shape) for name, shape in _NUMBERS.items()}
+        limits = {name: float(_numbers(described["limits"][name], ())) for name in (*FAMILIAR, "apart", "grip")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{folder / CONFIG} is not the config of a judge: {error!r}") from None
+    network = JudgingNetwork(config)
+    tensors = _tensors(folder / WEIGHTS, _read(folder / WEIGHTS, MAX_WEIGHT_BYTES))
+    network.load_state_dict(_network_weights(folder / WEIGHTS, tensors, network))
+    known = {name: _familiar(folder / WEIGHTS, tensors, name, limits[name]) for name in FAMILIAR}
+    fitted = Fitted(
+        network.eval(), numbers["track_mean"], numbers["track_scale"], known["looks"], known["features"],
+        Logistic(numbers["logistic"][:1], float(numbers["logistic"][1])), limits["apart"], limits["grip"],
+    )  # fmt: skip
+    return fitted, card
+
+
+def read_card(folder: Path) -> JudgeCard:
+    """The card of a judge alone. Raises `InvalidInput` where there is none."""
+    return _parse(folder / CONFIG, _read(folder / CONFIG, MAX_CONFIG_BYTES))[1]
+
+
+def sha256_of(fitted: Fitted, card: JudgeCard) -> str:
+    """Of everything that shapes a verdict, and the card: the same for a judge and for what is read of its folder."""
+    return hashlib.sha256(_config_bytes(fitted, card) + _weight_bytes(fitted)).hexdigest()
+
+
+def rounded(network: JudgingNetwork) -> JudgingNetwork:
+    """Its weights in the precision in which they are stored, so that what is fitted on them fits what is loaded."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half().float())
+    return network
+
+
+_NUMBERS: Mapping[str, tuple[int, ...]] = {"track_mean": (TRACK,), "track_scale": (TRACK,), "logistic": (2,)}
+
+
+def _config_bytes(fitted: Fitted, card: JudgeCard) -> bytes:
+    described = {
+        "format": FORMAT,
+        "config": asdict(fitted.config),
+        "track_mean": fitted.track_mean.tolist(),
+        "track_scale": fitted.track_scale.tolist(),
+        "logistic": [*fitted.logistic.weights.tolist(), fitted.logistic.intercept],
+        "limits": {
+            "looks": fitted.looks.limit,
+            "features": fitted.features.limit,
+            "apart": fitted.apart_limit,
+            "grip": fitted.grip_limit,
+        },
+        "card": asdict(card),
+    }
+    return json.dumps(described, indent=1, allow_nan=True).encode()
+
+
+def _weight_bytes(fitted: Fitted) -> bytes:
+    tensors = {NETWORK + name: value.half().contiguous() for name, value in fitted.network.state_dict().items()}
+    for name in FAMILIAR:
+        familiar: Familiar = getattr(fitted, name)
+        arrays = {"mean": familiar.space.mean, "basis": familiar.space.basis, "scale": familiar.space.scale}
+        for part, array in {**arrays, "seen": familiar.seen}.items():
+            tensors[f"{name}.{part}"] = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).half()
+    _check_finite("the judge", tensors)
+    return save(tensors)
+
+
+def _card_text(fitted: Fitted, card: JudgeCard) -> str:
+    config, parameters = fitted.config, sum(p.numel() for p in fitted.network.parameters())
+    measures = "".join(f"  - {name}: {_shown(value)}\n" for name, value in _measures(card).items())
+    controls = "".join(
+        f"  - {name}: {', '.join(f'{what} {_shown(value)}' for what, value in control.items())}\n"
+        for name, control in card.controls.items()
+    )
+    return (
+        "# A learned success judge\n\n"
+        f"{parameters:,} parameters in fp16 (`{WEIGHTS}`), trained from nothing by `arena/learned/judging/fitting.py`\n"
+        f"on {card.trained_on} recorded and {card.trained_on_imagined} imagined labelled trials, {config.steps:,}\n"
+        f"steps of {config.batch} trials; data sha256 `{card.data_sha256}`, seed {card.seed}.\n\n"
+        f"- Sees {', '.join(config.cameras)} at {config.height}x{config.width}, and the instruction.\n"
+        f"- Knows {', '.join(card.robots) or 'robots without a name'} and these instructions: "
+        f"{'; '.join(card.instructions)}.\n"
+        f"- Says success from a probability of {card.threshold:.3f} on: at this threshold the share of false\n"
+        "  successes, counted twice, and that of missed ones are together the least on the calibration trials.\n"
+        f"- Calibrated on {card.calibrated_on} trials, measured on {card.held_out} others that shaped nothing:\n"
+        f"{measures}"
+        "- Blind controls on the same trials, which have to be near chance (0.5):\n"
+        f"{controls}" + "".join(f"- {note}\n" for note in card.notes)
+    )
+
+
+def _measures(card: JudgeCard) -> dict[str, object]:
+    return {
+        "accuracy": card.accuracy,
+        "always saying what is commoner": card.base_rate,
+        "AUC": card.auc,
+        "calibration error": card.calibration_error,
+        "false successes among failures": card.false_success,
+        "abstained from": card.abstained,
+        **{f"accuracy in {task}": value for task, value in card.task_accuracy.items()},
+    }
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _read(path: Path, limit: int) -> bytes:
+    if not path.is_file():
+        raise InvalidInput(f"{path} is missing: {path.parent} is no learned judge")
+    if path.stat().st_size > limit:
+        raise InvalidInput(f"{path} has {path.stat().st_size} bytes; a learned judge has at most {limit}")
+    return path.read_bytes()
+
+
+def _parse(path: Path, data: bytes) -> tuple[Mapping[str, Any], JudgeCard]:
+    try:
+        described = json.loads(data)
+        if described["format"] != FORMAT:
+            raise InvalidInput(f"{path}: format {described['format']!r} is not {FORMAT!r}")
+        card = JudgeCard(**_exactly(JudgeCard, described["card"]))
+        if not (math.isfinite(card.threshold) and all(isinstance(each, str) for each in card.instructions)):
+            raise ValueError("a card that cannot be")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"{path} is not the config of a judge: {error!r}") from None
+    return described, card
+
+
+def _exactly(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of a dataclass, lists as tuples. Raises `TypeError` where one is missing; others fail later."""
+    if missing := {field.name for field in fields(kind)} - values.keys():
+        raise TypeError(f"{min(missing)!r} is missing")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _numbers(values: Any, shape: tuple[int, ...]) -> FloatArray:
+    array = np.array(values, dtype=np.float64)
+    # A limit may be infinite: nothing was there to set it by.
+    if array.shape != shape or np.isnan(array).any() or (shape and not np.isfinite(array).all()):
+        raise ValueError(f"{values} must be {shape} numbers")
+    return array
+
+
+def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise InvalidInput(f"{path} is not a safetensors file: {error}") from error
+    for name, value in tensors.items():
+        if value.dtype != torch.float16:
+            raise InvalidInput(f"{path}: the weights {name!r} are {value.dtype}, not float16")
+    _check_finite(str(path), tensors)
+    return tensors
+
+
+def _network_weights(path: Path, tensors: Mapping[str, Tensor], network: JudgingNetwork) -> dict[str, Tensor]:
+    wanted = {NETWORK + name: value.shape for name, value in network.state_dict().items()}
+    names = {*wanted, *(f"{kind}.{part}" for kind in FAMILIAR for part in ("mean", "basis", "scale", "seen"))}
+    if different := sorted(names ^ tensors.keys()):
+        what = "missing" if different[0] in names else "unexpected"
+        raise InvalidInput(f"{path}: the weights {different[0]!r} are {what}")
+    for name, shape in wanted.items():
+        if tensors[name].shape != shape:
+            raise InvalidInput(f"{path}: the weights {name!r} are {tuple(tensors[name].shape)}, not {tuple(shape)}")
+    return {name.removeprefix(NETWORK): tensors[name].float() for name in wanted}
+
+
+def _familiar(path: Path, tensors: Mapping[str, Tensor], name: str, limit: float) -> Familiar:
+    mean, basis, scale, seen = (
+        tensors[f"{name}.{part}"].float().numpy() for part in ("mean", "basis", "scale", "seen")
+    )
+    width = len(scale)
+    if mean.ndim != 1 or basis.shape != (len(mean), width) or seen.ndim != 2 or seen.shape[1] != width or not len(seen):
+        raise InvalidInput(f"{path}: the shapes of {name!r} do not fit each other")
+    return Familiar(LatentSpace(mean, basis, scale), seen, limit)
+
+
+def _check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise InvalidInput(f"{where}: the weights {name!r} hold NaN or infinite numbers")
