@@ -1,4 +1,4 @@
-"""The recipe behind the weights that ship: record the stand-in robot, train `tiny` on it, clone a policy."""
+"""The recipe behind the weights that ship: record the stand-in robot, train world model, policies and judge on it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from pathlib import Path
 
 from arena.episodes.atomic import atomic_directory, read_manifest
 from workers.cli.session import Session
-from workers.demo import CLONED, TASKS, TRAINING_SEED, WORLD
-from workers.evaluation import Dataset
+from workers.content import fingerprint
+from workers.evaluation import Dataset, WorldSpec
 from workers.jobs import Json, Request
+from workers.lineup import HELD_OUT_TASKS, LINEUP, TASKS
+from workers.registry import JUDGE, WORLD
 from workers.steps.clone import CloneInputs
 from workers.steps.record import RecordInputs
 from workers.steps.train import TrainInputs
+from workers.steps.train_judge import TrainJudgeInputs
 
-EPISODES_PER_TASK = 200
-CLONING_STEPS = 100
-"""Deliberately few: a policy that fails about every other time can be told from a replay, a perfect one cannot."""
+PRESET = "small"
+TRAINING_SEED, JUDGE_SEED = 0, 1
+"""Of the recordings. Demo and benchmarks use others: nothing is tried on what it was trained on."""
+EPISODES_PER_TASK, JUDGE_EPISODES_PER_TASK = 240, 40
+IMAGINED = 780
+"""Episodes that the judge sees again as the world model imagines them: 60 of each task."""
 
 
 def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int = EPISODES_PER_TASK) -> Json:
@@ -25,33 +31,51 @@ def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int 
 
     `install` copies the weights to where `registry.pretrained` finds them.
     """
-    from worldmodels.train import RECIPES
-
     seconds: dict[str, float] = {}
     out = out.resolve()
-    recording = RecordInputs(
-        out=str(out / "recording"), tasks=TASKS, episodes_per_task=episodes_per_task, seed=TRAINING_SEED,
-        height=64, width=96,
-    )  # fmt: skip
-    _timed("record", seconds, session, Request("record", recording))
-    dataset, recipe = Dataset.at(out / "recording"), RECIPES["tiny"]
-    training = TrainInputs(
-        preset="tiny", dataset=dataset, out=str(out / WORLD), steps=recipe.denoiser.steps, batch=recipe.denoiser.batch,
+    recorded = {
+        "recording": _recording(out / "recording", TASKS, episodes_per_task, TRAINING_SEED),
+        "held-out tasks": _recording(
+            out / "held-out-tasks", HELD_OUT_TASKS, max(1, episodes_per_task // 2), TRAINING_SEED
+        ),
+        "judge": _recording(out / "judge-recording", TASKS, JUDGE_EPISODES_PER_TASK, JUDGE_SEED),
+    }
+    for name, inputs in recorded.items():
+        _timed(f"record {name}", seconds, session, Request("record", inputs))
+    training, others, labelled = (Dataset.at(Path(inputs.out)) for inputs in recorded.values())
+    _timed("world model", seconds, session, Request("train", _world(training, out / WORLD)))
+    judging = _judge((training, others), labelled, out / WORLD, out / JUDGE)
+    _timed("judge", seconds, session, Request("train_judge", judging))
+    for name in LINEUP:
+        cloning = CloneInputs(recipe=name, datasets=(training, others), out=str(out / name), seed=0)
+        _timed(name, seconds, session, Request("clone", cloning))
+    weights = {name: out / name for name in (WORLD, JUDGE, *LINEUP)}
+    if install:
+        weights = {name: _install(folder) for name, folder in weights.items()}
+    return {"weights": {name: str(folder) for name, folder in weights.items()}, "seconds": seconds}
+
+
+def _recording(out: Path, tasks: tuple[str, ...], each: int, seed: int) -> RecordInputs:
+    return RecordInputs(out=str(out), tasks=tasks, episodes_per_task=each, seed=seed, height=64, width=96)
+
+
+def _world(dataset: Dataset, out: Path) -> TrainInputs:
+    from worldmodels.train import RECIPES
+
+    recipe = RECIPES[PRESET]
+    return TrainInputs(
+        preset=PRESET, dataset=dataset, out=str(out), steps=recipe.denoiser.steps, batch=recipe.denoiser.batch,
         learning_rate=recipe.denoiser.learning_rate, autoencoder_steps=recipe.autoencoder.steps,
         autoencoder_batch=recipe.autoencoder.batch, autoencoder_learning_rate=recipe.autoencoder.learning_rate,
         tracker_steps=recipe.tracker.steps, seed=0, start=None, start_fingerprint=None,
     )  # fmt: skip
-    _timed("world model", seconds, session, Request("train", training))
-    _timed(
-        "policy",
-        seconds,
-        session,
-        Request("clone", CloneInputs(dataset=dataset, out=str(out / CLONED), seed=0, steps=CLONING_STEPS)),
-    )
-    weights = {name: out / name for name in (WORLD, CLONED)}
-    if install:
-        weights = {name: _install(folder) for name, folder in weights.items()}
-    return {"weights": {name: str(folder) for name, folder in weights.items()}, "seconds": seconds}
+
+
+def _judge(learned: tuple[Dataset, ...], labelled: Dataset, world: Path, out: Path) -> TrainJudgeInputs:
+    return TrainJudgeInputs(
+        datasets=learned, labelled=(labelled,), world=WorldSpec(name=str(world)), world_fingerprint=fingerprint(world),
+        imagined=IMAGINED, out=str(out), seed=0,
+    )  # fmt: skip
 
 
 def _timed(name: str, seconds: dict[str, float], session: Session, request: Request) -> None:
@@ -65,7 +89,7 @@ def _install(folder: Path) -> Path:
     import arena.learned
     import worldmodels
 
-    package = arena.learned if folder.name == CLONED else worldmodels
+    package = worldmodels if folder.name == WORLD else arena.learned
     target = Path(package.__path__[0]) / "pretrained" / folder.name
     names = read_manifest(folder)
     with atomic_directory(target, replace=True) as partial:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STAND_IN = "metaworld"
 """The world that is not a checkpoint's folder: the stand-in reality."""
+WORLD, JUDGE = "small-metaworld", "judge-metaworld"
+"""The world model and the judge that ship; the policies that do are `workers.lineup.LINEUP`."""
 
 
 def pretrained(name: str) -> Path:

@@ -25,7 +25,7 @@ class Demo:
     episodes: Path | None = None
     """Your own episodes (see `ingest`); by default the stand-in robot records some."""
     scenes: int = 15
-    steps: int = 30
+    steps: int = 24
     """Actions in each trial on the recordings of the stand-in robot."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
@@ -78,7 +78,10 @@ class Report:
 
 @dataclass(frozen=True)
 class TrainDemo:
-    """Make what the demo ships: record the stand-in robot, train `tiny` on it, clone a policy. Resumable."""
+    """Make what the demo ships: record the stand-in robot, train world model, policies and judge on it.
+
+    Interrupted, it goes on where it was.
+    """
 
     out: Path = Path("out/train-demo")
     install: bool = False
