@@ -74,8 +74,18 @@ LINEUP: Mapping[str, Recipe] = MappingProxyType(
         ),
     }
 )
+SPARRING: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "spar-keypoints": Recipe("half trained, in half of the data", {"steps": 700, "keypoints": 24}, share=0.5),
+        "spar-pooled": Recipe("hardly trained", {"steps": 300, "encoder": "pooled", "hidden": 128}),
+    }
+)
+"""Never ranked: what they do in the stand-in reality teaches the judge how learned policies fail."""
 CONTROLS = ("replay", "hold", "noise")
 """Of every line-up besides: what the recorded expert did, open loop, and two that want nothing."""
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType({**LINEUP, **SPARRING})
 
 
 def demonstrations(recipe: Recipe, episodes: Sequence[Episode]) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from workers.cli.session import Session
 from workers.content import fingerprint
 from workers.evaluation import Dataset, WorldSpec
 from workers.jobs import Json, Request
-from workers.lineup import HELD_OUT_TASKS, LINEUP, TASKS
+from workers.lineup import HELD_OUT_TASKS, LINEUP, SPARRING, TASKS
 from workers.registry import JUDGE, WORLD
 from workers.steps.clone import CloneInputs
 from workers.steps.record import RecordInputs
+from workers.steps.record_policies import RecordPoliciesInputs
 from workers.steps.train import TrainInputs
 from workers.steps.train_judge import TrainJudgeInputs
 
@@ -22,8 +23,9 @@ PRESET = "small"
 TRAINING_SEED, JUDGE_SEED = 0, 1
 """Of the recordings. Demo and benchmarks use others: nothing is tried on what it was trained on."""
 EPISODES_PER_TASK, JUDGE_EPISODES_PER_TASK = 240, 40
-IMAGINED = 780
-"""Episodes that the judge sees again as the world model imagines them: 60 of each task."""
+IMAGINED, JUDGE_STEPS = 364, 1500
+"""Episodes that the judge sees again as the world model imagines them, and its training steps."""
+SPARRING_SEED, POLICY_STEPS = 7, 24
 
 
 def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int = EPISODES_PER_TASK) -> Json:
@@ -44,7 +46,15 @@ def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int 
         _timed(f"record {name}", seconds, session, Request("record", inputs))
     training, others, labelled = (Dataset.at(Path(inputs.out)) for inputs in recorded.values())
     _timed("world model", seconds, session, Request("train", _world(training, out / WORLD)))
-    judging = _judge((training, others), labelled, out / WORLD, out / JUDGE)
+    for name in SPARRING:
+        cloning = CloneInputs(recipe=name, datasets=(training, others), out=str(out / name), seed=SPARRING_SEED)
+        _timed(name, seconds, session, Request("clone", cloning))
+    played = []
+    for name, dataset, each in (("training", training, 28), ("others", others, 20), ("labelled", labelled, 14)):
+        sparring = _sparring(session, dataset, each, out, name)
+        _timed(f"record policies in {name}", seconds, session, Request("record_policies", sparring))
+        played.append(Dataset.at(Path(sparring.out)))
+    judging = _judge((training, others, *played[:2]), (labelled, played[2]), out / WORLD, out / JUDGE)
     _timed("judge", seconds, session, Request("train_judge", judging))
     for name in LINEUP:
         cloning = CloneInputs(recipe=name, datasets=(training, others), out=str(out / name), seed=0)
@@ -71,10 +81,21 @@ def _world(dataset: Dataset, out: Path) -> TrainInputs:
     )  # fmt: skip
 
 
-def _judge(learned: tuple[Dataset, ...], labelled: Dataset, world: Path, out: Path) -> TrainJudgeInputs:
+def _sparring(session: Session, dataset: Dataset, each: int, out: Path, name: str) -> RecordPoliciesInputs:
+    policies = tuple(f"bc:{out / policy}" for policy in SPARRING)
+    hashes = tuple(session.context.workshop.policy(spec).card.sha256 for spec in policies)
+    return RecordPoliciesInputs(
+        policies=policies, policy_sha256=hashes, dataset=dataset, each=each, steps=POLICY_STEPS,
+        out=str(out / f"policies-in-{name}"), seed=0,
+    )  # fmt: skip
+
+
+def _judge(
+    learned: tuple[Dataset, ...], labelled: tuple[Dataset, ...], world: Path, out: Path
+) -> TrainJudgeInputs:  # fmt: skip
     return TrainJudgeInputs(
-        datasets=learned, labelled=(labelled,), world=WorldSpec(name=str(world)), world_fingerprint=fingerprint(world),
-        imagined=IMAGINED, out=str(out), seed=0,
+        datasets=learned, labelled=labelled, world=WorldSpec(name=str(world)), world_fingerprint=fingerprint(world),
+        imagined=IMAGINED, out=str(out), seed=0, steps=JUDGE_STEPS,
     )  # fmt: skip
 
 

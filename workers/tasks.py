@@ -7,10 +7,22 @@ from types import MappingProxyType
 from typing import Any
 
 from workers.jobs import Step
-from workers.steps import clone, ingest, judge, measure_judge, rank, record, replay, rollout, train, train_judge
+from workers.steps import (
+    clone,
+    ingest,
+    judge,
+    measure_judge,
+    rank,
+    record,
+    record_policies,
+    replay,
+    rollout,
+    train,
+    train_judge,
+)
 
 _ALL: tuple[Step[Any], ...] = (
     ingest.STEP, record.STEP, train.STEP, rollout.STEP, judge.STEP, rank.STEP, replay.STEP, clone.STEP,
-    train_judge.STEP, measure_judge.STEP,
+    train_judge.STEP, measure_judge.STEP, record_policies.STEP,
 )  # fmt: skip
 STEPS: Mapping[str, Step[Any]] = MappingProxyType({step.name: step for step in _ALL})

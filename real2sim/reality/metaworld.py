@@ -25,6 +25,10 @@ from real2sim.reality.simulator import CONTROL_STEPS, FPS, ROBOT, Simulation
 from real2sim.reality.tasks import check_task, instruction
 
 
+SIZE = (64, 96)
+"""Height and width of the pictures, unless told otherwise."""
+
+
 class MetaWorldWorld:
     """Meta-World's tasks behind arena's `World` contract, at 10 Hz (every eighth control step).
 
@@ -34,7 +38,7 @@ class MetaWorldWorld:
     The simulation has no noise: the scene's `task` and `reset_seed` decide the trial, and `start`'s seed is not used.
     """
 
-    def __init__(self, height: int = 64, width: int = 96, frames_per_step: int = 20) -> None:
+    def __init__(self, height: int = SIZE[0], width: int = SIZE[1], frames_per_step: int = 20) -> None:
         self._size = (height, width)
         self.card = WorldCard(
             name="metaworld",

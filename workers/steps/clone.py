@@ -7,11 +7,11 @@ from pathlib import Path
 from arena.contracts import Episode, InvalidInput
 from workers.evaluation import Dataset
 from workers.jobs import Context, Inputs, Json, Step
-from workers.lineup import LINEUP, demonstrations
+from workers.lineup import RECIPES, demonstrations
 
 
 class CloneInputs(Inputs):
-    """`recipe` is a name of `workers.lineup.LINEUP`; `steps` None is the recipe's own number."""
+    """`recipe` is a name of `workers.lineup.RECIPES`; `steps` None is the recipe's own number."""
 
     recipe: str
     datasets: tuple[Dataset, ...]
@@ -26,9 +26,9 @@ def clone(inputs: CloneInputs, context: Context) -> Json:
 
     from arena.learned.cloning import train_cloning
 
-    if inputs.recipe not in LINEUP:
-        raise InvalidInput(f"no policy is called {inputs.recipe!r}; there are {', '.join(LINEUP)}")
-    recipe = LINEUP[inputs.recipe]
+    if inputs.recipe not in RECIPES:
+        raise InvalidInput(f"no policy is called {inputs.recipe!r}; there are {', '.join(RECIPES)}")
+    recipe = RECIPES[inputs.recipe]
     recorded: list[Episode] = [e for dataset in inputs.datasets for e in dataset.episodes(context)]
     chosen = set(demonstrations(recipe, recorded))
     config = recipe.config() if inputs.steps is None else replace(recipe.config(), steps=inputs.steps)

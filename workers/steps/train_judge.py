@@ -13,6 +13,7 @@ from arena.contracts import Episode, InvalidInput
 from workers.evaluation import Dataset, WorldSpec
 from workers.jobs import Context, Inputs, Json, Step
 from workers.replays import imagined_films
+from workers.steps.record_policies import KIND
 
 if TYPE_CHECKING:
     from arena.learned.judging.films import Film
@@ -69,13 +70,17 @@ def intact(inputs: TrainJudgeInputs, context: Context) -> bool:
 
 
 def balanced(episodes: Sequence[Episode], count: int, seed: int) -> list[Episode]:
-    """`count` labelled episodes at most: of every instruction, and of its successes and failures, equally many."""
+    """`count` labelled episodes at most: of every instruction, and of its successes and failures, equally many.
+
+    What policies did comes first, for that is what will be judged.
+    """
     strata: dict[tuple[str, bool], list[Episode]] = {}
     for episode in episodes:
         if episode.success is not None:
             strata.setdefault((episode.instruction, episode.success), []).append(episode)
     random = np.random.default_rng(seed)
     shuffled = [[strata[key][i] for i in random.permutation(len(strata[key]))] for key in sorted(strata)]
+    shuffled = [sorted(each, key=lambda episode: episode.metadata.get("kind") != KIND) for each in shuffled]
     turns = [each[turn] for turn in range(max(map(len, shuffled), default=0)) for each in shuffled if turn < len(each)]
     return turns[:count]
 
