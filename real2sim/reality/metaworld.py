@@ -24,7 +24,6 @@ from real2sim.reality.cameras import CAMERAS, DETAIL_PIXELS, CameraRig, mounts
 from real2sim.reality.simulator import CONTROL_STEPS, FPS, ROBOT, Simulation
 from real2sim.reality.tasks import check_task, instruction
 
-
 SIZE = (64, 96)
 """Height and width of the pictures, unless told otherwise."""
 

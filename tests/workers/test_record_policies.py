@@ -12,7 +12,7 @@ from workers.cli.session import Session
 from workers.evaluation import Dataset
 from workers.jobs import Request
 from workers.settings import load_settings
-from workers.steps.record_policies import SETTLED, RecordPoliciesInputs
+from workers.steps.record_policies import RecordPoliciesInputs
 
 STEPS = 16
 
