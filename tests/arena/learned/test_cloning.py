@@ -138,10 +138,10 @@ def test_an_answer_is_a_chunk_with_the_orientation_kept(trained: Path) -> None:
     policy = CloningPolicy.load(trained)
     seen = observation(episode())
     chunk = policy.act(seen)
-    assert (chunk.values.shape, chunk.space, chunk.control_hz) == ((5, 7), ActionSpace.CARTESIAN_POSITION, 20.0)
+    assert (chunk.values.shape, chunk.space, chunk.control_hz) == ((4, 7), ActionSpace.CARTESIAN_POSITION, 20.0)
     assert (chunk.values[:, 3:6] == seen.cartesian_position[3:]).all()
     assert ((chunk.values[:, 6] >= 0) & (chunk.values[:, 6] <= 1)).all()
-    assert (policy.card.chunk_length, policy.card.cameras, policy.card.resolution) == (5, ("wrist",), (32, 32))
+    assert (policy.card.chunk_length, policy.card.cameras, policy.card.resolution) == (4, ("wrist",), (32, 32))
 
 
 def test_a_batch_answers_what_each_observation_alone_gets(trained: Path) -> None:
