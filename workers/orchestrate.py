@@ -15,6 +15,7 @@ from workers.content import content_address
 from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
 from workers.jobs import Context, Json, Request
 from workers.judging import LEARNED, JudgeSpec, learned_fingerprint, learned_folder, shipped_judge_covers
+from workers.registry import STAND_IN
 from workers.settings import SAMPLER_STEPS
 from workers.steps.judge import JudgeInputs
 from workers.steps.rank import RankInputs
@@ -53,7 +54,7 @@ def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
 
     Raises `InvalidInput` where nothing came of any trial.
     """
-    world = WorldSpec(name=_world_name(plan.world), sampler_steps=plan.sampler_steps, guidance=plan.guidance)
+    world = _world(plan)
     dataset = Dataset.at(plan.episodes, plan.layout, plan.keep)
     if not plan.policies:
         raise InvalidInput("an evaluation needs at least one policy, e.g. --policies replay hold noise")
@@ -99,6 +100,13 @@ def _open(context: Context, plan: EvaluationPlan, batches: Sequence[RolloutInput
     sha256 = content_address([config, plan.seed])
     context.store.results.open_evaluation(sha256[:ID_LETTERS], config, sha256, plan.seed)
     return sha256[:ID_LETTERS]
+
+
+def _world(plan: EvaluationPlan) -> WorldSpec:
+    """The world that a plan names. The stand-in reality has no sampler: whatever is asked, its trials are the same."""
+    if plan.world == STAND_IN:
+        return WorldSpec(name=STAND_IN, sampler_steps=1, guidance=1.0)
+    return WorldSpec(name=_world_name(plan.world), sampler_steps=plan.sampler_steps, guidance=plan.guidance)
 
 
 def _world_name(world: str) -> str:

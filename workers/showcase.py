@@ -111,7 +111,10 @@ def _chosen_scenes(rollouts: Sequence[RolloutRecord], count: int) -> set[str]:
 
 
 def _stacked(record: RolloutRecord, twin: RolloutRecord | None, context: Context) -> Frames:
-    rows = [tile_views(load_rollout(context.artifacts, each.artifact).frames) for each in (record, twin) if each]
+    """A rollout above its twin in reality, which may have been filmed by more cameras than the world imagines."""
+    films = [load_rollout(context.artifacts, each.artifact).frames for each in (record, twin) if each]
+    shared = [name for name in films[0] if all(name in views for views in films)]
+    rows = [tile_views({name: views[name] for name in shared}) for views in films]
     length = min(map(len, rows))
     return np.concatenate([row[:length] for row in rows], axis=1)
 

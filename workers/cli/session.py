@@ -88,6 +88,8 @@ class Session:
 
     def close(self) -> None:
         if self._context is not None:
+            # Renderers that are left to the garbage collector outlive OpenGL and print tracebacks at exit.
+            self._context.workshop.close()
             self._context.store.close()
 
 
