@@ -30,6 +30,8 @@ from workers.tasks import STEPS
 
 EPISODES, BATCHES, ROLLOUTS = 4, 6, 12
 """Three policies in four scenes, two at a time."""
+ENCODER_NOISE = 6
+"""Levels that two encodings of the same frames may differ by: another picture differs by tens."""
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +63,25 @@ def started(log: Path) -> list[list[str]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
+class Film:
+    """Frames that were encoded and decoded: the encoder's bytes are not reproducible (`encode.py`)."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels.astype(int)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Film) and bool(np.abs(self.pixels - other.pixels).max() <= ENCODER_NOISE)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def everything(context: Context, evaluation: str) -> dict[str, tuple[object, ...]]:
     """What an evaluation's rollouts are: states, films and outcomes by id."""
     found = {}
     for record in context.store.results.rollouts(evaluation):
         rollout = load_rollout(context.artifacts, record.artifact)
-        film = b"".join(frames.tobytes() for frames in rollout.frames.values())
-        found[record.id] = (rollout.policy, rollout.seed, rollout.state.tobytes(), film, rollout.success)
+        film = np.concatenate([frames.ravel() for frames in rollout.frames.values()])
+        found[record.id] = (rollout.policy, rollout.seed, rollout.state.tobytes(), rollout.success, Film(film))
     return found
 
 
