@@ -6,22 +6,23 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from arena.contracts import FloatArray, InvalidInput, Observation
 from arena.episodes.atomic import atomic_directory, read_manifest
 from arena.learned.demonstrations import Normalisation, to_images
+from arena.learned.folders import check_finite, from_json, load_tensors, read_file
 from arena.learned.network import POSITION, CloningConfig, CloningNetwork, state_features, word_ids
 
 FORMAT = "dreamarena-cloning-1"
+WHAT = "cloned policy"
 WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.json", "README.md"
 MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES = 1 << 20, 64 << 20
 
@@ -61,8 +62,9 @@ class CloningModel:
         for observation in observations:
             _check(observation, self.config)
         with torch.inference_mode():
+            size = (self.config.height, self.config.width)
             images = [
-                torch.cat([to_images(seen.cameras[camera][None], self.config) for seen in observations]).float() / 255.0
+                torch.cat([to_images(seen.cameras[camera][None], size) for seen in observations]).float() / 255.0
                 for camera in self.config.cameras
             ]
             state = torch.from_numpy(np.stack([seen.state for seen in observations])).float()
@@ -75,7 +77,7 @@ class CloningModel:
     def save(self, folder: Path) -> None:
         """Write the folder, whole or not at all. Raises `InvalidInput` where it exists, or for weights beyond fp16."""
         weights = {name: value.half().contiguous() for name, value in self.network.state_dict().items()}
-        _check_finite(weights, str(folder))
+        check_finite(weights, str(folder))
         described = {
             "format": FORMAT,
             "control_hz": self.control_hz,
@@ -96,8 +98,8 @@ class CloningModel:
         of range, weights whose names or shapes are not exactly the network's, and numbers that are not finite.
         """
         read_manifest(folder)
-        config_bytes = _read(folder / CONFIG, MAX_CONFIG_BYTES)
-        weight_bytes = _read(folder / WEIGHTS, MAX_WEIGHT_BYTES)
+        config_bytes = read_file(folder / CONFIG, MAX_CONFIG_BYTES, WHAT)
+        weight_bytes = read_file(folder / WEIGHTS, MAX_WEIGHT_BYTES, WHAT)
         config, normalisation, control_hz, training = _parse(folder / CONFIG, config_bytes)
         network = CloningNetwork(config)
         network.load_state_dict(_weights(folder / WEIGHTS, weight_bytes, network))
@@ -142,25 +144,8 @@ def _check(observation: Observation, config: CloningConfig) -> None:
         raise InvalidInput(f"the robot's state must be 7 finite numbers, not {observation.state}")
 
 
-def _check_finite(weights: Mapping[str, Tensor], where: str) -> None:
-    for name, value in weights.items():
-        if not torch.isfinite(value).all():
-            raise InvalidInput(f"{where}: the weights {name!r} hold NaN or infinite numbers")
-
-
-def _read(path: Path, limit: int) -> bytes:
-    if not path.is_file():
-        raise InvalidInput(f"{path} is missing: {path.parent} is no cloned policy")
-    if path.stat().st_size > limit:
-        raise InvalidInput(f"{path} has {path.stat().st_size} bytes; a cloned policy has at most {limit}")
-    return path.read_bytes()
-
-
 def _weights(path: Path, data: bytes, network: CloningNetwork) -> dict[str, Tensor]:
-    try:
-        weights = load(data)
-    except SafetensorError as error:
-        raise InvalidInput(f"{path} is not a safetensors file: {error}") from error
+    weights = load_tensors(path, data)
     wanted = network.state_dict()
     if different := sorted(wanted.keys() ^ weights.keys()):
         name = different[0]
@@ -169,7 +154,7 @@ def _weights(path: Path, data: bytes, network: CloningNetwork) -> dict[str, Tens
         if value.shape != wanted[name].shape or value.dtype != torch.float16:
             kind = f"{tuple(value.shape)} {value.dtype}"
             raise InvalidInput(f"{path}: the weights {name!r} are {kind}, not {tuple(wanted[name].shape)} float16")
-    _check_finite(weights, str(path))
+    check_finite(weights, str(path))
     return {name: value.float() for name, value in weights.items()}
 
 
@@ -178,8 +163,8 @@ def _parse(path: Path, data: bytes) -> tuple[CloningConfig, Normalisation, float
         described = json.loads(data)
         if described["format"] != FORMAT:
             raise InvalidInput(f"{path}: format {described['format']!r} is not {FORMAT!r}")
-        config = _build(CloningConfig, described["config"])
-        training = _build(Training, described["training"])
+        config = from_json(CloningConfig, described["config"])
+        training = from_json(Training, described["training"])
         control_hz = float(described["control_hz"])
         shapes = {"position": (POSITION,), "displacement": (config.chunk_length, POSITION)}
         stored: dict[str, Any] = described["normalisation"]
@@ -193,13 +178,6 @@ def _parse(path: Path, data: bytes) -> tuple[CloningConfig, Normalisation, float
     if not (math.isfinite(control_hz) and control_hz > 0):
         raise InvalidInput(f"{path}: control_hz must be positive, not {control_hz}")
     return config, Normalisation(**numbers), control_hz, training
-
-
-def _build(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass from JSON, every field present, lists as tuples. Raises `TypeError` for other fields."""
-    if missing := {field.name for field in fields(kind)} - values.keys():
-        raise TypeError(f"{min(missing)!r} is missing")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _numbers(path: Path, name: str, stored: Mapping[str, Any], shape: tuple[int, ...]) -> Tensor:

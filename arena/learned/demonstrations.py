@@ -59,7 +59,7 @@ class Demonstrations:
         images: list[list[Tensor]] = [[] for _ in config.cameras]
         for done, episode in enumerate(chosen, start=1):
             for camera, stacks in zip(config.cameras, images, strict=True):
-                stacks.append(to_images(episode.cameras[camera].read(), config))
+                stacks.append(to_images(episode.cameras[camera].read(), (config.height, config.width)))
             if progress is not None:
                 progress(done, len(chosen), "reading demonstrations")
         self._frames = [torch.cat(stacks) for stacks in images]
@@ -122,11 +122,10 @@ def target_chunks(episode: Episode, length: int) -> FloatArray:
     return np.concatenate([chosen[..., :POSITION], chosen[..., 6:]], axis=-1)
 
 
-def to_images(frames: Frames, config: CloningConfig) -> Tensor:
-    """`(T, H, W, 3)` uint8 of any size to `(T, 3, height, width)` uint8, averaged over what a pixel covers."""
+def to_images(frames: Frames, size: tuple[int, int]) -> Tensor:
+    """`(T, H, W, 3)` uint8 of any size to `(T, 3, *size)` uint8, averaged over what a pixel covers."""
     images = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    size = (config.height, config.width)
-    if images.shape[2:] != size:
+    if images.shape[2:] != size and len(images):
         resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
         images = resized.round().clamp(0, 255).to(torch.uint8)
     return images.contiguous()

@@ -17,38 +17,56 @@ if TYPE_CHECKING:
     from arena.learned.network import CloningConfig
 
 
-class KeypointEncoder(nn.Module):
-    """Convolutions to the places of features, and how strong they are on the whole.
+class Convolutions(nn.Module):
+    """To a quarter of the size, and a finer look there.
 
     The instruction scales and shifts the features (FiLM, Perez et al., arXiv 1709.07871), so that what is looked for
-    depends on what is wanted; a spatial softmax (Levine et al., arXiv 1504.00702) turns them into places, which
-    generalises from few demonstrations where a flattened map would learn them by heart.
+    depends on what is wanted.
     """
 
     def __init__(self, config: CloningConfig) -> None:
         super().__init__()
-        self.coarse, self.film, self.fine = _convolutions(config)
+        wide = config.channels
+        # One large step to a quarter of the size: two smaller ones cost about twice as much on a CPU.
+        self.coarse = nn.Sequential(nn.Conv2d(3, wide, 8, stride=4, padding=2), nn.GroupNorm(8, wide))
+        self.film = nn.Linear(config.word_width, 2 * wide)
+        self.fine = nn.Sequential(nn.Conv2d(wide, wide, 3, padding=1), nn.GroupNorm(8, wide), nn.ReLU())
+
+    def maps(self, image: Tensor, wanted: Tensor) -> Tensor:
+        """`(B, 3, H, W)` and `(B, W)` to `(B, channels, h, w)`."""
+        scale, shift = self.film(wanted)[:, :, None, None].chunk(2, dim=1)
+        features: Tensor = self.fine(F.relu(self.coarse(2.0 * image - 1.0) * (1.0 + scale) + shift))
+        return features
+
+
+class KeypointEncoder(Convolutions):
+    """The places of features, and how strong they are on the whole.
+
+    A spatial softmax (Levine et al., arXiv 1504.00702) turns features into places, which generalises from few
+    demonstrations where a flattened map would learn them by heart.
+    """
+
+    def __init__(self, config: CloningConfig) -> None:
+        super().__init__(config)
         self.attention = nn.Conv2d(config.channels, config.keypoints, 1)
         self.features = 2 * config.keypoints + config.channels
 
     def forward(self, image: Tensor, wanted: Tensor) -> Tensor:
-        features = _filmed(self.coarse, self.film, self.fine, image, wanted)
+        features = self.maps(image, wanted)
         return torch.cat([spatial_softmax(self.attention(features)), features.mean(dim=(2, 3))], dim=1)
 
 
-class PooledEncoder(nn.Module):
-    """The same convolutions, averaged over a coarse grid: it knows what is there, and only roughly where."""
+class PooledEncoder(Convolutions):
+    """Features averaged over a coarse grid: it knows what is there, and only roughly where."""
 
     GRID = (2, 3)
 
     def __init__(self, config: CloningConfig) -> None:
-        super().__init__()
-        self.coarse, self.film, self.fine = _convolutions(config)
+        super().__init__(config)
         self.features = config.channels * self.GRID[0] * self.GRID[1]
 
     def forward(self, image: Tensor, wanted: Tensor) -> Tensor:
-        features = _filmed(self.coarse, self.film, self.fine, image, wanted)
-        pooled: Tensor = F.adaptive_avg_pool2d(features, self.GRID)
+        pooled: Tensor = F.adaptive_avg_pool2d(self.maps(image, wanted), self.GRID)
         return pooled.flatten(1)
 
 
@@ -92,20 +110,3 @@ def spatial_softmax(maps: Tensor) -> Tensor:
     across = torch.linspace(-1.0, 1.0, maps.shape[3], dtype=maps.dtype, device=maps.device)
     down = torch.linspace(-1.0, 1.0, maps.shape[2], dtype=maps.dtype, device=maps.device)
     return torch.cat([weights.sum(2) @ across, weights.sum(3) @ down], dim=1)
-
-
-def _convolutions(config: CloningConfig) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """To a quarter of the size, the instruction's scale and shift, and a finer look."""
-    # One large step to a quarter of the size: two smaller ones cost about twice as much on a CPU.
-    coarse = nn.Sequential(nn.Conv2d(3, config.channels, 8, stride=4, padding=2), nn.GroupNorm(8, config.channels))
-    film = nn.Linear(config.word_width, 2 * config.channels)
-    fine = nn.Sequential(
-        nn.Conv2d(config.channels, config.channels, 3, padding=1), nn.GroupNorm(8, config.channels), nn.ReLU()
-    )
-    return coarse, film, fine
-
-
-def _filmed(coarse: nn.Module, film: nn.Module, fine: nn.Module, image: Tensor, wanted: Tensor) -> Tensor:
-    scale, shift = film(wanted)[:, :, None, None].chunk(2, dim=1)
-    features: Tensor = fine(F.relu(coarse(2.0 * image - 1.0) * (1.0 + scale) + shift))
-    return features

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from arena.contracts import InvalidInput
 from arena.learned.encoders import ENCODERS
+from arena.learned.ranges import check_cameras, check_ranges
 
 POSITION = 3
 TARGETS = POSITION + 1
@@ -77,11 +78,8 @@ class CloningConfig:
     only_successes: bool = True
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name in _RANGES:
-                self._check_number(field.name, whole=field.type == "int")
-        if not self.cameras or len(set(self.cameras)) < len(self.cameras) or not all(map(_is_name, self.cameras)):
-            raise InvalidInput(f"cloning: cameras must be different names, at least one, not {self.cameras!r}")
+        check_ranges(self, _RANGES, "cloning")
+        check_cameras(self.cameras, "cloning")
         if self.channels % 8:
             raise InvalidInput(f"cloning: channels must be a multiple of 8, not {self.channels}")
         for name in ("only_successes", "instructed"):
@@ -91,13 +89,6 @@ class CloningConfig:
             raise InvalidInput(f"cloning: encoder must be one of {', '.join(ENCODERS)}, not {self.encoder!r}")
         if self.encoder == "patches" and (self.height % 8 or self.width % 8):
             raise InvalidInput(f"cloning: patches need sides that 8 divides, not {self.width}x{self.height}")
-
-    def _check_number(self, name: str, whole: bool) -> None:
-        value, (low, high) = getattr(self, name), _RANGES[name]
-        fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not (fits and low <= value <= high):
-            kind = "a whole number" if whole else "a number"
-            raise InvalidInput(f"cloning: {name} must be {kind} from {low:g} to {high:g}, not {value!r}")
 
 
 def word_ids(instructions: Sequence[str], buckets: int) -> Tensor:
@@ -147,7 +138,3 @@ class CloningNetwork(nn.Module):
 
 def _words(instruction: str) -> list[str]:
     return re.findall(r"\w+", instruction.lower())
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from arena.contracts import Episode, FloatArray, Frames, InvalidInput, Rollout
+from arena.learned.demonstrations import to_images
 from arena.learned.judging.network import POSITION, JudgingConfig
 
 Progress = Callable[[int, int, str], None]
@@ -109,9 +109,4 @@ def _check_cameras(id: str, cameras: Mapping[str, object], config: JudgingConfig
 def _resized(frames: Frames, camera: str, config: JudgingConfig) -> Tensor:
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise InvalidInput(f"camera {camera!r} must show (T, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
-    images = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    size = (config.height, config.width)
-    if images.shape[2:] != size and len(images):
-        resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
-        images = resized.round().clamp(0, 255).to(torch.uint8)
-    return images.contiguous()
+    return to_images(frames, (config.height, config.width))

@@ -6,25 +6,26 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from arena.contracts import FloatArray, InvalidInput
 from arena.episodes.atomic import atomic_directory, read_manifest
 from arena.judges.calibration import Logistic
 from arena.judges.latents import LatentSpace
+from arena.learned.folders import check_finite, from_json, load_tensors, read_file
 from arena.learned.judging.familiar import Familiar
 from arena.learned.judging.judge import Fitted, JudgeCard
 from arena.learned.judging.network import TRACK, JudgingConfig, JudgingNetwork
 
 FORMAT = "dreamarena-judge-1"
+WHAT = "learned judge"
 WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.json", "README.md"
 MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES = 1 << 20, 32 << 20
 FAMILIAR = ("looks", "features")
@@ -45,15 +46,15 @@ def read_judge(folder: Path) -> tuple[Fitted, JudgeCard]:
     weights whose names or shapes are not exactly the judge's, and numbers that are not finite.
     """
     read_manifest(folder)
-    described, card = _parse(folder / CONFIG, _read(folder / CONFIG, MAX_CONFIG_BYTES))
+    described, card = _parse(folder / CONFIG, read_file(folder / CONFIG, MAX_CONFIG_BYTES, WHAT))
     try:
-        config = JudgingConfig(**_exactly(JudgingConfig, described["config"]))
+        config = from_json(JudgingConfig, described["config"])
         numbers = {name: _numbers(described[name], shape) for name, shape in _NUMBERS.items()}
         limits = {name: float(_numbers(described["limits"][name], ())) for name in (*FAMILIAR, "apart", "grip")}
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{folder / CONFIG} is not the config of a judge: {error!r}") from None
     network = JudgingNetwork(config)
-    tensors = _tensors(folder / WEIGHTS, _read(folder / WEIGHTS, MAX_WEIGHT_BYTES))
+    tensors = _tensors(folder / WEIGHTS, read_file(folder / WEIGHTS, MAX_WEIGHT_BYTES, WHAT))
     network.load_state_dict(_network_weights(folder / WEIGHTS, tensors, network))
     known = {name: _familiar(folder / WEIGHTS, tensors, name, limits[name]) for name in FAMILIAR}
     fitted = Fitted(
@@ -65,7 +66,7 @@ def read_judge(folder: Path) -> tuple[Fitted, JudgeCard]:
 
 def read_card(folder: Path) -> JudgeCard:
     """The card of a judge alone. Raises `InvalidInput` where there is none."""
-    return _parse(folder / CONFIG, _read(folder / CONFIG, MAX_CONFIG_BYTES))[1]
+    return _parse(folder / CONFIG, read_file(folder / CONFIG, MAX_CONFIG_BYTES, WHAT))[1]
 
 
 def sha256_of(fitted: Fitted, card: JudgeCard) -> str:
@@ -109,7 +110,7 @@ def _weight_bytes(fitted: Fitted) -> bytes:
         arrays = {"mean": familiar.space.mean, "basis": familiar.space.basis, "scale": familiar.space.scale}
         for part, array in {**arrays, "seen": familiar.seen}.items():
             tensors[f"{name}.{part}"] = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).half()
-    _check_finite("the judge", tensors)
+    check_finite(tensors, "the judge")
     return save(tensors)
 
 
@@ -153,32 +154,17 @@ def _shown(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _read(path: Path, limit: int) -> bytes:
-    if not path.is_file():
-        raise InvalidInput(f"{path} is missing: {path.parent} is no learned judge")
-    if path.stat().st_size > limit:
-        raise InvalidInput(f"{path} has {path.stat().st_size} bytes; a learned judge has at most {limit}")
-    return path.read_bytes()
-
-
 def _parse(path: Path, data: bytes) -> tuple[Mapping[str, Any], JudgeCard]:
     try:
         described = json.loads(data)
         if described["format"] != FORMAT:
             raise InvalidInput(f"{path}: format {described['format']!r} is not {FORMAT!r}")
-        card = JudgeCard(**_exactly(JudgeCard, described["card"]))
+        card = from_json(JudgeCard, described["card"])
         if not (math.isfinite(card.threshold) and all(isinstance(each, str) for each in card.instructions)):
             raise ValueError("a card that cannot be")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{path} is not the config of a judge: {error!r}") from None
     return described, card
-
-
-def _exactly(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Every field of a dataclass, lists as tuples. Raises `TypeError` where one is missing; others fail later."""
-    if missing := {field.name for field in fields(kind)} - values.keys():
-        raise TypeError(f"{min(missing)!r} is missing")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _numbers(values: Any, shape: tuple[int, ...]) -> FloatArray:
@@ -190,14 +176,11 @@ def _numbers(values: Any, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
-    try:
-        tensors = load(data)
-    except SafetensorError as error:
-        raise InvalidInput(f"{path} is not a safetensors file: {error}") from error
+    tensors = load_tensors(path, data)
     for name, value in tensors.items():
         if value.dtype != torch.float16:
             raise InvalidInput(f"{path}: the weights {name!r} are {value.dtype}, not float16")
-    _check_finite(str(path), tensors)
+    check_finite(tensors, str(path))
     return tensors
 
 
@@ -221,9 +204,3 @@ def _familiar(path: Path, tensors: Mapping[str, Tensor], name: str, limit: float
     if mean.ndim != 1 or basis.shape != (len(mean), width) or seen.ndim != 2 or seen.shape[1] != width or not len(seen):
         raise InvalidInput(f"{path}: the shapes of {name!r} do not fit each other")
     return Familiar(LatentSpace(mean, basis, scale), seen, limit)
-
-
-def _check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
-    for name, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise InvalidInput(f"{where}: the weights {name!r} hold NaN or infinite numbers")

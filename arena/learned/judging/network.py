@@ -7,7 +7,7 @@ nothing. A trial succeeded if the instruction was done in any frame: `smooth_max
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from arena.contracts import InvalidInput
 from arena.learned.encoders import spatial_softmax
 from arena.learned.network import word_ids
+from arena.learned.ranges import check_cameras, check_ranges
 
 POSITION = 3
 TRACK = POSITION + 1
@@ -96,22 +97,12 @@ class JudgingConfig:
     """A recording of a success goes on for at most so many frames after it: what is earlier is not done yet."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name in _RANGES:
-                self._check_number(field.name, whole=field.type == "int")
-        if not self.cameras or len(set(self.cameras)) < len(self.cameras) or not all(map(_is_name, self.cameras)):
-            raise InvalidInput(f"judging: cameras must be different names, at least one, not {self.cameras!r}")
+        check_ranges(self, _RANGES, "judging")
+        check_cameras(self.cameras, "judging")
         if self.channels % GROUPS:
             raise InvalidInput(f"judging: channels must be a multiple of {GROUPS}, not {self.channels}")
         if self.height % STRIDE or self.width % STRIDE:
             raise InvalidInput(f"judging: sides must be multiples of {STRIDE}, not {self.width}x{self.height}")
-
-    def _check_number(self, name: str, whole: bool) -> None:
-        value, (low, high) = getattr(self, name), _RANGES[name]
-        fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not (fits and low <= value <= high):
-            kind = "a whole number" if whole else "a number"
-            raise InvalidInput(f"judging: {name} must be {kind} from {low:g} to {high:g}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -201,7 +192,3 @@ def words_of(instructions: list[str], config: JudgingConfig) -> Tensor:
 
 def _block(wide: int, out: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(wide, out, 3, stride=stride, padding=1), nn.GroupNorm(GROUPS, out), nn.ReLU())
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
