@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
-from common import REPOSITORY, in_own_process, write
-from ranking_tools import JUDGE_SEED, SCENES_SEED, WORLD, Contest, Recording, as_json, kept, lineup, world_sha256
+from common import REPOSITORY, as_json, in_own_process, write
+from ranking_tools import WORLD, RankingOptions, kept, world_sha256
 
-from workers.lineup import TASKS
 from workers.settings import SAMPLER_STEPS
 
 if TYPE_CHECKING:
@@ -50,11 +49,11 @@ CHANGES: Mapping[str, Callable[[WorldModelConfig, WorldModelConfig], WorldModelC
 """Each from the variant before it and from the finished model's config; the last one is the finished model's."""
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RankingOptions):
     """`steps` of `batch` windows for each of `variants`; `replays` held-out episodes at each of `seconds`.
 
-    `--rank` adds rankings of `policies` (empty: the controls and every cloned policy that ships).
+    `--rank` adds rankings.
     """
 
     recording: Path
@@ -68,21 +67,8 @@ class Options:
     sampler_steps: int = SAMPLER_STEPS
     replays: int = 44
     seconds: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
-    tasks: tuple[str, ...] = TASKS
-    recorded: int = 8
     rank: bool = False
-    policies: tuple[str, ...] = ()
-    scenes: int = 22
-    actions: int = 20
-    judge: str = "learned"
-    labelled: int = 66
-    judged_on: int = 16
-    evaluated_at_once: int = 12
     data: Path = REPOSITORY / "out" / "benchmark" / "ablation"
-
-    @property
-    def held_out(self) -> Recording:
-        return Recording(self.data / "recordings", self.tasks, self.recorded, SCENES_SEED)
 
     @property
     def trained_as(self) -> dict[str, Any]:
@@ -218,18 +204,7 @@ def replays(options: Options, variant: str) -> dict[str, Any]:
 
 def ranking(options: Options, variant: str) -> dict[str, Any]:
     """Agreement with the stand-in reality."""
-    contest = Contest(
-        home=options.data,
-        policies=options.policies or lineup(),
-        scenes=options.held_out,
-        judged_on=Recording(options.data / "recordings", options.tasks, options.judged_on, JUDGE_SEED),
-        count=options.scenes,
-        actions=options.actions,
-        batch=options.evaluated_at_once,
-        judge=options.judge,
-        labelled=options.labelled,
-    )
-    return contest.agreement(options.checkpoint(variant), options.sampler_steps, 1.0)
+    return options.contest().agreement(options.checkpoint(variant), options.sampler_steps, 1.0)
 
 
 def record(options: Options) -> dict[str, Any]:

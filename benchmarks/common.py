@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ def _child(sender: Any, measure: Callable[..., dict[str, Any]], arguments: tuple
     result = measure(*arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sender.send({**result, "peak_memory_mb": round(peak)})
+
+
+def as_json(options: Any) -> Any:
+    """A dataclass of paths and numbers as JSON; paths inside the repository are relative to it."""
+
+    def path(value: Any) -> str:
+        inside = isinstance(value, Path) and value.resolve().is_relative_to(REPOSITORY)
+        return str(value.resolve().relative_to(REPOSITORY) if inside else value)
+
+    return json.loads(json.dumps(asdict(options), default=path))
 
 
 def write(name: str, figures: dict[str, Any]) -> Path:

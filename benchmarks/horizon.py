@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tyro
-from common import REPOSITORY, in_own_process, write
-from ranking_tools import WORLD, as_json, kept, say, world_sha256
+from common import REPOSITORY, as_json, in_own_process, write
+from ranking_tools import WORLD, kept, say, world_sha256
 
 from workers.settings import SAMPLER_STEPS
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tyro
 from common import REPOSITORY, in_own_process, write
+from ranking_tools import WORLD
 
 TASKS = ("drawer-open-v3", "button-press-topdown-v3", "faucet-open-v3")
 SEED = 77
@@ -36,7 +37,7 @@ class Options:
     batch: int = 12
     views: tuple[str, ...] = ("exterior_1", "wrist")
     """The views that ours decodes while its speed is measured: those that the demo's policy looks at."""
-    world: Path = REPOSITORY / "worldmodels" / "pretrained" / "small-metaworld"
+    world: Path = WORLD
     data: Path = REPOSITORY / "out" / "benchmark" / "imagination"
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from common import OUTPUT, REPOSITORY, write
+from common import OUTPUT, REPOSITORY, as_json, write
+from ranking_tools import WORLD
 
 from workers.cli.session import Session
 from workers.evaluation import Dataset
@@ -41,7 +42,7 @@ SPEARMAN_TARGET = 0.7
 class Options:
     """`each` scenes of each task; `failing` recordings of each task that are known to fail."""
 
-    world: Path | None = None
+    world: Path = WORLD
     each: int = 8
     failing: int = 12
     steps: int = 24
@@ -67,7 +68,7 @@ def measure(options: Options, session: Session) -> dict[str, Any]:
     """All figures of the benchmark."""
     scenes = recorded(options, session, "scenes", {"expert": 1.0}, options.each)
     shared = {"policies": specs(options), "episodes": scenes, "steps": options.steps, "batch": options.batch}
-    world = str(options.world or pretrained("small-metaworld"))
+    world = str(options.world)
     imagined = evaluate(
         session.context,
         EvaluationPlan(world=world, sampler_steps=options.sampler_steps, judge=options.judge, **shared),
@@ -88,7 +89,7 @@ def measure(options: Options, session: Session) -> dict[str, Any]:
             {"policy": s["policy"], "imagined": s["evaluator"]["value"], "true": s["real"]["value"]}
             for s in found["scores"]
         ],
-        "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
+        "options": as_json(options),
     }
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import REPOSITORY
+from workers.lineup import LINEUP, TASKS
+from workers.registry import WORLD as SHIPPED
+from workers.registry import pretrained
 
 if TYPE_CHECKING:
     from arena.contracts import Episode
     from workers.cli.session import Session
 
-WORLD = REPOSITORY / "worldmodels" / "pretrained" / "small-metaworld"
+WORLD = pretrained(SHIPPED)
 SCENES_SEED, JUDGE_SEED = 77, 78
 """Of the recordings: no seed that a world model or a policy was trained on."""
 CONTROLS = ("replay", "reverse", "hold", "noise")
@@ -24,11 +26,7 @@ MEASURES = ("pearson", "spearman", "mmrv", "optimism")
 
 def lineup() -> tuple[str, ...]:
     """The controls and every cloned policy that ships."""
-    from arena.learned.checkpoint import FORMAT
-
-    configs = sorted((REPOSITORY / "arena" / "learned" / "pretrained").glob("*/config.json"))
-    cloned = [path.parent for path in configs if json.loads(path.read_text()).get("format") == FORMAT]
-    return (*CONTROLS, *(f"bc:{folder}" for folder in cloned))
+    return (*CONTROLS, *(f"bc:{pretrained(name)}" for name in sorted(LINEUP)))
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,43 @@ class Contest:
         return str(evaluate(session.context, plan, session.run)["evaluation"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class RankingOptions:
+    """Options of a benchmark that ranks `policies` on `scenes` scenes of `actions` actions.
+
+    `policies` empty: the controls and every cloned policy that ships. `judge` as in `Contest`. `recorded` and
+    `judged_on` are episodes of each task that scenes, and a judge by demonstrations, are made from.
+    """
+
+    policies: tuple[str, ...] = ()
+    scenes: int = 22
+    actions: int = 20
+    judge: str = "learned"
+    labelled: int = 66
+    tasks: tuple[str, ...] = TASKS
+    recorded: int = 8
+    judged_on: int = 16
+    evaluated_at_once: int = 12
+    data: Path
+
+    @property
+    def held_out(self) -> Recording:
+        return Recording(self.data / "recordings", self.tasks, self.recorded, SCENES_SEED)
+
+    def contest(self) -> Contest:
+        return Contest(
+            home=self.data,
+            policies=self.policies or lineup(),
+            scenes=self.held_out,
+            judged_on=Recording(self.data / "recordings", self.tasks, self.judged_on, JUDGE_SEED),
+            count=self.scenes,
+            actions=self.actions,
+            batch=self.evaluated_at_once,
+            judge=self.judge,
+            labelled=self.labelled,
+        )
+
+
 def kept(folder: Path, name: str, about: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `measure` gives, from `folder` where it was measured of the same things (`about`) before."""
     from arena.episodes.atomic import atomic_write
@@ -148,11 +183,6 @@ def say(done: int, total: int, stage: str) -> None:
     """Progress as a line, for the last one of a stage."""
     if done == total:
         print(f"  {stage}: {total}", flush=True)
-
-
-def as_json(value: Any) -> Any:
-    """A dataclass of paths and numbers as JSON."""
-    return json.loads(json.dumps(asdict(value), default=str))
 
 
 def _short(about: Mapping[str, Any] | Sequence[Any]) -> str:

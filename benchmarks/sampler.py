@@ -18,23 +18,21 @@ from statistics import median
 from typing import Any
 
 import tyro
-from common import REPOSITORY, in_own_process, write
-from ranking_tools import JUDGE_SEED, SCENES_SEED, WORLD, Contest, Recording, as_json, kept, lineup, world_sha256
+from common import REPOSITORY, as_json, in_own_process, write
+from ranking_tools import WORLD, RankingOptions, kept, world_sha256
 
-from workers.lineup import TASKS
 from workers.settings import SAMPLER_STEPS
 
 RELEASED_STEPS, RELEASED_GUIDANCE = 50, 2.0
 RELEASED_SIGMA = 0.002
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RankingOptions):
     """`steps` are the frontier, `ours` the number of steps that is held against the released procedure.
 
     `sigmas` are lowest ones, tried with `ours` steps and without a ranking. Fidelity is of `episodes` replays at the
-    last of `seconds`; rankings are on `scenes` scenes of `actions` actions. `policies` empty: controls and every
-    cloned policy that ships. `judge` is `learned`, the one that ships, `learned:FOLDER` or `demonstrations`.
+    last of `seconds`. `batch` scenes are imagined together where speed is measured.
     """
 
     world: Path = WORLD
@@ -47,21 +45,7 @@ class Options:
     episodes: int = 22
     seconds: tuple[float, ...] = (0.5, 1.0)
     rank: bool = True
-    policies: tuple[str, ...] = ()
-    scenes: int = 22
-    actions: int = 20
-    judge: str = "learned"
-    labelled: int = 66
-    tasks: tuple[str, ...] = TASKS
-    recorded: int = 8
-    """Episodes of each task that replays and scenes are taken from."""
-    judged_on: int = 16
-    """Episodes of each task that a judge by demonstrations is made from."""
     data: Path = REPOSITORY / "out" / "benchmark" / "sampler"
-
-    @property
-    def recording(self) -> Recording:
-        return Recording(self.data / "recordings", self.tasks, self.recorded, SCENES_SEED)
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ def points(options: Options) -> tuple[Point, Point, list[Point]]:
 
 
 def record(options: Options) -> dict[str, Any]:
-    options.recording.made()
+    options.held_out.made()
     return {}
 
 
@@ -99,7 +83,7 @@ def speeds(options: Options, frontier: Sequence[Point]) -> dict[str, Any]:
     from worldmodels.model import WorldModel
     from worldmodels.replay import imagine_episodes, recorded_actions
 
-    model, recorded = WorldModel.load(options.world), options.recording.episodes()
+    model, recorded = WorldModel.load(options.world), options.held_out.episodes()
     found: list[list[float]] = [[] for _ in frontier]
     for turn in range(options.rounds + 1):
         for point, measured in zip(frontier, found, strict=True):
@@ -118,7 +102,7 @@ def fidelity(options: Options, point: Point) -> dict[str, Any]:
     from worldmodels.model import WorldModel
     from worldmodels.replay import replay
 
-    recorded = options.recording.episodes()
+    recorded = options.held_out.episodes()
     chosen = recorded[:: max(1, len(recorded) // options.episodes)][: options.episodes]
     model = WorldModel.load(options.world)
     report = replay(model, chosen, options.seconds, point.sampler(), batch=options.batch)
@@ -135,18 +119,7 @@ def fidelity(options: Options, point: Point) -> dict[str, Any]:
 
 def ranking(options: Options, point: Point) -> dict[str, Any]:
     """How the ranking of the policies in imagination agrees with the one in the stand-in reality."""
-    contest = Contest(
-        home=options.data,
-        policies=options.policies or lineup(),
-        scenes=options.recording,
-        judged_on=Recording(options.data / "recordings", options.tasks, options.judged_on, JUDGE_SEED),
-        count=options.scenes,
-        actions=options.actions,
-        batch=options.batch,
-        judge=options.judge,
-        labelled=options.labelled,
-    )
-    return contest.agreement(options.world, point.steps, point.guidance)
+    return options.contest().agreement(options.world, point.steps, point.guidance)
 
 
 def measure(options: Options, point: Point, memory: dict[str, int]) -> dict[str, Any]:
@@ -159,7 +132,7 @@ def measure(options: Options, point: Point, memory: dict[str, int]) -> dict[str,
         return found
 
     about = {"world": world_sha256(options.world), "sampler": asdict(point.sampler())}
-    about |= {"recording": asdict(options.recording), "episodes": options.episodes, "seconds": options.seconds}
+    about |= {"recording": asdict(options.held_out), "episodes": options.episodes, "seconds": options.seconds}
     print(f"replaying with {point} ...", flush=True)
     row = asdict(point) | kept(options.data / "fidelity", f"{point.steps}", about, lambda: alone(fidelity))
     row |= dict.fromkeys(("pearson", "mmrv"))

@@ -46,11 +46,12 @@ def test_from_robot_video_to_a_ranked_leaderboard(run: Any, tmp_path: Path) -> N
     assert any(e["success"] for e in read["episodes"])
     assert not all(e["success"] for e in read["episodes"])
 
-    # A world model is trained on them and replays them.
+    # A world model is trained on them and on a second recording, and replays them.
+    assert run("record", "--out", "more", "--tasks", TASK, "--episodes", "2", "--seed", "6")["recorded"] == 2
     steps = ("--steps", "3", "--batch", "2", "--autoencoder-steps", "6", "--autoencoder-batch", "4")
     steps += ("--tracker-steps", "10")
-    trained = run("worldmodel", "train", "--episodes", "videos", "--out", "world", *steps)
-    assert trained["episodes"] == 8
+    trained = run("worldmodel", "train", "--episodes", "videos", "more", "--out", "world", *steps)
+    assert trained["episodes"] == 10
     replay = ("worldmodel", "replay", "--world", "world", "--episodes", "videos", "--seconds", "0.25")
     fidelity = run(*replay, "--limit", "2", "--sampler-steps", "1")["fidelity"]
     assert {row["view"] for row in fidelity} == {"all", "exterior_1", "exterior_2", "wrist"}

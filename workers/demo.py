@@ -130,7 +130,7 @@ class Demo:
         start = pretrained(WORLD)
         out = (self.out / f"world-{dataset.fingerprint[:12]}").resolve()
         inputs = TrainInputs(
-            preset="small", dataset=dataset, out=str(out), steps=250, autoencoder_steps=600, batch=4,
+            preset="small", datasets=(dataset,), out=str(out), steps=250, autoencoder_steps=600, batch=4,
             autoencoder_batch=12, learning_rate=3e-4, autoencoder_learning_rate=1e-3, tracker_steps=300, seed=0,
             start=str(start), start_fingerprint=fingerprint(start),
         )  # fmt: skip

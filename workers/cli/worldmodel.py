@@ -18,12 +18,12 @@ from workers.settings import SAMPLER_STEPS
 class Train:
     """Train a world model on recorded episodes. Run again with the same arguments, it resumes."""
 
-    episodes: Path
-    """The dataset to train on."""
+    episodes: tuple[Path, ...]
+    """The datasets to train on."""
     out: Path
     """Where the checkpoint goes."""
     preset: str = "tiny"
-    """`tiny` or `ctrl-world`."""
+    """`tiny`, `small` or `ctrl-world`."""
     layout: Path | None = None
     """A TOML that declares the dataset's columns, where it does not do so itself."""
     steps: int | None = None
@@ -51,7 +51,7 @@ class Train:
 
         inputs = TrainInputs(
             preset=self.preset,
-            dataset=Dataset.at(self.episodes, self.layout),
+            datasets=tuple(Dataset.at(path, self.layout) for path in self.episodes),
             out=str(self.out.resolve()),
             **self._schedules(),
             seed=self.seed,

@@ -6,12 +6,13 @@ Failures of learned policies look like successes until the last centimetre; no s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arena.contracts import ActionChunk, ActionSpace, Episode, Observation, Rollout, Scene, World, WorldStep
+from arena.contracts import ActionChunk, ActionSpace, Episode, Observation, Policy, Rollout, Scene, World, WorldStep
 from arena.rollout import run_rollouts
 from arena.scenes import scene_from_episode
 from workers.evaluation import Dataset, scene_seed
@@ -21,6 +22,7 @@ from workers.settings import SAMPLER_STEPS
 
 if TYPE_CHECKING:
     from arena.episodes.lerobot_writer import LeRobotWriter
+    from arena.policies.registry import PolicyFactory
 
 KIND = "policy"
 SETTLED = 3
@@ -54,13 +56,13 @@ def record_policies(inputs: RecordPoliciesInputs, context: Context) -> Json:
     done = writer.episode_ids
     for count, (name, episode, policy) in enumerate(beginnings, start=1):
         if name not in done:
-            _write(writer, name, episode, *_trial(inputs, context, episode, policy))
+            _write(writer, name, episode, *_trial(inputs, context, episode, policy.create()))
         context.progress(count, len(beginnings), "recording policies")
     writer.finish()
     return {"dataset": inputs.out, "episodes": len(beginnings)}
 
 
-def _beginnings(inputs: RecordPoliciesInputs, context: Context) -> list[tuple[str, Episode, str]]:
+def _beginnings(inputs: RecordPoliciesInputs, context: Context) -> list[tuple[str, Episode, PolicyFactory]]:
     """The new episode's id, the recorded one whose start it shares, and the policy whose turn it is."""
     episodes = sorted(inputs.dataset.episodes(context), key=lambda episode: episode.id)
     chosen = [
@@ -68,15 +70,14 @@ def _beginnings(inputs: RecordPoliciesInputs, context: Context) -> list[tuple[st
         for task in sorted({episode.task for episode in episodes})
         for episode in [each for each in episodes if each.task == task][: inputs.each]
     ]
-    turns = [inputs.policies[turn % len(inputs.policies)] for turn in range(len(chosen))]
-    names = [context.workshop.policy(spec).card.name for spec in turns]
-    return [(f"{e.id}-by-{name}", e, spec) for e, name, spec in zip(chosen, names, turns, strict=True)]
+    policies = [context.workshop.policy(spec) for spec in inputs.policies]
+    turns = islice(cycle(policies), len(chosen))
+    return [(f"{e.id}-by-{policy.card.name}", e, policy) for e, policy in zip(chosen, turns, strict=True)]
 
 
-def _trial(inputs: RecordPoliciesInputs, context: Context, episode: Episode, spec: str) -> tuple[Rollout, int]:
+def _trial(inputs: RecordPoliciesInputs, context: Context, episode: Episode, policy: Policy) -> tuple[Rollout, int]:
     """A trial, and how many of its frames to keep: a success ends soon after it was reached, as in other recordings."""
     world = _Watched(context.workshop.world(STAND_IN, SAMPLER_STEPS, 1.0))
-    policy = context.workshop.policy(spec).create()
     scene = scene_from_episode(episode, fps=world.card.fps)
     [outcome] = run_rollouts(world, [policy], [scene], [scene_seed(inputs.seed, scene)], steps=inputs.steps)
     policy.close()

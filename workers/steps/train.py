@@ -14,7 +14,7 @@ class TrainInputs(Inputs):
     """`start` is a checkpoint folder to fine-tune, `start_fingerprint` the state of its files."""
 
     preset: str
-    dataset: Dataset
+    datasets: tuple[Dataset, ...]
     out: str
     steps: int
     autoencoder_steps: int
@@ -42,7 +42,7 @@ def train(inputs: TrainInputs, context: Context) -> Json:
     # A kill may have come between the checkpoint and the job's end: what is there is then made again, from its state.
     if out.exists() and not training_folder(out).exists():
         raise InvalidInput(f"{out} already exists: choose another --out, or remove it")
-    episodes = inputs.dataset.episodes(context)
+    episodes = [episode for dataset in inputs.datasets for episode in dataset.episodes(context)]
     recipe = RECIPES[preset(inputs.preset).name]
     run = TrainConfig(
         autoencoder=replace(

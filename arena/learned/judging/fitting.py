@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from arena.contracts import InvalidInput
-from arena.judges.calibration import fit_logistic, folds
+from arena.judges.calibration import TaskLogistic, cross_validated, folds
 from arena.judges.latents import LatentSpace
 from arena.learned.judging.familiar import Familiar, limit_of
-from arena.learned.judging.films import Film, Progress, films_sha256
+from arena.learned.judging.films import Film, Progress, films_sha256, wording
 from arena.learned.judging.folder import read_judge, rounded
 from arena.learned.judging.judge import Fitted, JudgeCard, LearnedJudge, read_film
 from arena.learned.judging.measures import Judged, blind_controls, cautious_threshold
@@ -22,7 +22,6 @@ from arena.learned.judging.training import Films, train_network
 
 HELD_OUT = 2
 """One in so many calibration films is held out of everything, to measure the judge on."""
-RIDGE = 0.1
 LEAST_LABELS = 5
 """Successes, and failures, to calibrate on: with fewer a probability would be made up."""
 LEAST_APART, LEAST_GRIP = 0.02, 0.1
@@ -104,17 +103,19 @@ def calibrated(
         )
     readings = [read_film(fitted, film) for film in inside]
     logits = np.array([[reading.logit] for reading in readings])
+    instructions = [wording(film.instruction) for film in inside]
+    ridge, out_of_fold = cross_validated(logits, success, instructions, seed)
     apart = [reading.apart for reading in readings if reading.apart is not None]
     grip = [reading.grip for reading in readings if reading.grip is not None]
     fitted = replace(
         fitted,
-        logistic=fit_logistic(logits, success, RIDGE),
+        logistic=TaskLogistic.fit(logits, success, instructions, ridge),
         looks=fitted.looks.limited([reading.looks for reading in readings]),
         features=fitted.features.limited([reading.features for reading in readings]),
         apart_limit=max(limit_of(apart), LEAST_APART) if apart else float("inf"),
         grip_limit=max(limit_of(grip), LEAST_GRIP) if grip else float("inf"),
     )
-    threshold = cautious_threshold(fitted.logistic.probability(logits), success)
+    threshold = cautious_threshold(out_of_fold, success)
     card = replace(card, calibrated_on=len(inside), threshold=threshold)
     return LearnedJudge(fitted, _measured(LearnedJudge(fitted, card), outside, seed, progress))
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from arena.contracts import FloatArray, InvalidInput
 from arena.episodes.atomic import atomic_directory, read_manifest
-from arena.judges.calibration import Logistic
+from arena.judges.calibration import Logistic, TaskLogistic
 from arena.judges.latents import LatentSpace
 from arena.learned.folders import check_finite, from_json, load_tensors, read_file
 from arena.learned.judging.familiar import Familiar
 from arena.learned.judging.judge import Fitted, JudgeCard
 from arena.learned.judging.network import TRACK, JudgingConfig, JudgingNetwork
 
-FORMAT = "dreamarena-judge-1"
+FORMAT = "dreamarena-judge-2"
 WHAT = "learned judge"
 WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.json", "README.md"
 MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES = 1 << 20, 32 << 20
@@ -50,8 +50,9 @@ def read_judge(folder: Path) -> tuple[Fitted, JudgeCard]:
     try:
         config = from_json(JudgingConfig, described["config"])
         numbers = {name: _numbers(described[name], shape) for name, shape in _NUMBERS.items()}
+        logistic = _logistic(described["logistic"])
         limits = {name: float(_numbers(described["limits"][name], ())) for name in (*FAMILIAR, "apart", "grip")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"{folder / CONFIG} is not the config of a judge: {error!r}") from None
     network = JudgingNetwork(config)
     tensors = _tensors(folder / WEIGHTS, read_file(folder / WEIGHTS, MAX_WEIGHT_BYTES, WHAT))
@@ -59,7 +60,7 @@ def read_judge(folder: Path) -> tuple[Fitted, JudgeCard]:
     known = {name: _familiar(folder / WEIGHTS, tensors, name, limits[name]) for name in FAMILIAR}
     fitted = Fitted(
         network.eval(), numbers["track_mean"], numbers["track_scale"], known["looks"], known["features"],
-        Logistic(numbers["logistic"][:1], float(numbers["logistic"][1])), limits["apart"], limits["grip"],
+        logistic, limits["apart"], limits["grip"],
     )  # fmt: skip
     return fitted, card
 
@@ -82,7 +83,7 @@ def rounded(network: JudgingNetwork) -> JudgingNetwork:
     return network
 
 
-_NUMBERS: Mapping[str, tuple[int, ...]] = {"track_mean": (TRACK,), "track_scale": (TRACK,), "logistic": (2,)}
+_NUMBERS: Mapping[str, tuple[int, ...]] = {"track_mean": (TRACK,), "track_scale": (TRACK,)}
 
 
 def _config_bytes(fitted: Fitted, card: JudgeCard) -> bytes:
@@ -91,7 +92,12 @@ def _config_bytes(fitted: Fitted, card: JudgeCard) -> bytes:
         "config": asdict(fitted.config),
         "track_mean": fitted.track_mean.tolist(),
         "track_scale": fitted.track_scale.tolist(),
-        "logistic": [*fitted.logistic.weights.tolist(), fitted.logistic.intercept],
+        "logistic": {
+            "mean": fitted.logistic.mean.tolist(),
+            "scale": fitted.logistic.scale.tolist(),
+            "common": _row(fitted.logistic.common),
+            "own": {instruction: _row(own) for instruction, own in fitted.logistic.own.items()},
+        },
         "limits": {
             "looks": fitted.looks.limit,
             "features": fitted.features.limit,
@@ -173,6 +179,22 @@ def _numbers(values: Any, shape: tuple[int, ...]) -> FloatArray:
     if array.shape != shape or np.isnan(array).any() or (shape and not np.isfinite(array).all()):
         raise ValueError(f"{values} must be {shape} numbers")
     return array
+
+
+def _row(logistic: Logistic) -> list[float]:
+    return [*logistic.weights.tolist(), logistic.intercept]
+
+
+def _logistic(described: Any) -> TaskLogistic:
+    def of_row(row: Any) -> Logistic:
+        numbers = _numbers(row, (2,))
+        return Logistic(numbers[:1], float(numbers[1]))
+
+    mean, scale = (_numbers(described[name], (1,)) for name in ("mean", "scale"))
+    if not scale[0] > 0:
+        raise ValueError(f"the scale {scale[0]} is not positive")
+    own = {str(instruction): of_row(row) for instruction, row in described["own"].items()}
+    return TaskLogistic(mean, scale, of_row(described["common"]), own)
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:

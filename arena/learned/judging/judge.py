@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from arena.contracts import FloatArray, InvalidInput, Rollout, Verdict
-from arena.judges.calibration import Logistic
+from arena.judges.calibration import Logistic, TaskLogistic
 from arena.learned.judging.familiar import Familiar, looks
 from arena.learned.judging.films import Film, film_of_rollout, wording
 from arena.learned.judging.network import POSITION, JudgingConfig, JudgingNetwork, smooth_maximum, words_of
@@ -65,7 +65,8 @@ class Fitted:
     """All that shapes a verdict.
 
     `track_mean` and `track_scale` `(4,)` are the units of the hand's positions in m and of the gripper; `apart_limit`
-    is in m, `grip_limit` in strokes of the gripper.
+    is in m, `grip_limit` in strokes of the gripper. `logistic` turns a film's log-odds into a probability, by `wording`
+    of the instruction: what a world model imagines too well in one task it may imagine too badly in another.
     """
 
     network: JudgingNetwork
@@ -73,7 +74,9 @@ class Fitted:
     track_scale: FloatArray
     looks: Familiar
     features: Familiar
-    logistic: Logistic = field(default_factory=lambda: Logistic(np.ones(1), 0.0))
+    logistic: TaskLogistic = field(
+        default_factory=lambda: TaskLogistic(np.zeros(1), np.ones(1), Logistic(np.ones(1), 0.0), {})
+    )
     apart_limit: float = float("inf")
     grip_limit: float = float("inf")
 
@@ -136,11 +139,11 @@ class LearnedJudge:
         came = 100 * peak(reading.progress)
         best = int(reading.success.argmax())
         reason = f"most like done in frame {best + 1} of {len(reading.success)}, at most {came:.0f}% of the way"
-        return Verdict(film.id, self.name, self.sha256, self.probability(reading), came, reason)
+        return Verdict(film.id, self.name, self.sha256, self.probability(reading, film.instruction), came, reason)
 
-    def probability(self, reading: FilmReading) -> float:
+    def probability(self, reading: FilmReading, instruction: str) -> float:
         """That the film shows a success, whether or not the judge should speak at all."""
-        return float(self.fitted.logistic.probability(np.array([[reading.logit]]))[0])
+        return float(self.fitted.logistic.probability(np.array([[reading.logit]]), [wording(instruction)])[0])
 
     def _abstain(self, id: str, why: str) -> Verdict:
         return Verdict(id, self.name, self.sha256, None, None, why, abstained=True)

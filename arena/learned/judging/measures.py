@@ -60,7 +60,7 @@ class Judged:
         probability, abstained = [], []
         for done, film in enumerate(films, start=1):
             reading = read_film(judge.fitted, film)
-            probability.append(judge.probability(reading))
+            probability.append(judge.probability(reading, film.instruction))
             abstained.append(bool(doubt(judge.fitted, reading)))
             if progress is not None:
                 progress(done, len(films), "measuring the judge")

@@ -232,7 +232,7 @@ def test_frames_of_another_size_are_resized(judge: LearnedJudge) -> None:
     film_of_it = film_of_rollout(replace(large, frames=frames), SMALL)
     assert film_of_it.frames.shape == shown.frames.shape
     # Twice interpolated, it is softer than what was learned from: strange perhaps, but no other film.
-    assert judge.probability(read_film(judge.fitted, film_of_it)) > judge.card.threshold
+    assert judge.probability(read_film(judge.fitted, film_of_it), film_of_it.instruction) > judge.card.threshold
 
 
 def test_saved_and_loaded_it_is_the_same_judge(judge: LearnedJudge, tmp_path: Path) -> None:
