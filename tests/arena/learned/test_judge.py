@@ -324,6 +324,10 @@ def test_weights_that_are_not_a_judges_are_refused(
         ("card", lambda d: d["card"].pop("threshold")),
         ("numbers", lambda d: d.update(track_scale=[1.0])),
         ("limits", lambda d: d["limits"].update(looks=float("nan"))),
+        ("scale", lambda d: d["logistic"].update(scale=[-1.0])),
+        ("slopes", lambda d: d["logistic"].update(common=[1.0, 1.0, 0.0])),
+        ("slope", lambda d: d["logistic"]["own"].update({RED: [float("nan"), 0.0]})),
+        ("own", lambda d: d["logistic"].update(own=[])),
     ],
 )
 def test_configs_that_are_not_a_judges_are_refused(folder: Path, tmp_path: Path, name: str, change: object) -> None:
