@@ -71,11 +71,13 @@ def _child(sender: Any, measure: Callable[..., dict[str, Any]], arguments: tuple
 
 
 def as_json(options: Any) -> Any:
-    """A dataclass of paths and numbers as JSON; paths inside the repository are relative to it."""
+    """A dataclass of paths and numbers as JSON; paths are relative to the repository, or a bare name outside it."""
 
     def path(value: Any) -> str:
-        inside = isinstance(value, Path) and value.resolve().is_relative_to(REPOSITORY)
-        return str(value.resolve().relative_to(REPOSITORY) if inside else value)
+        if not isinstance(value, Path):
+            return str(value)
+        inside = value.resolve().is_relative_to(REPOSITORY)
+        return str(value.resolve().relative_to(REPOSITORY)) if inside else value.name
 
     return json.loads(json.dumps(asdict(options), default=path))
 

@@ -23,10 +23,10 @@ PRESET = "small"
 TRAINING_SEED, JUDGE_SEED = 0, 1
 """Of the recordings. Demo and benchmarks use others: nothing is tried on what it was trained on."""
 EPISODES_PER_TASK, JUDGE_EPISODES_PER_TASK = 240, 40
-IMAGINED, JUDGE_STEPS = 364, 1500
+IMAGINED, JUDGE_STEPS = 400, 2000
 """Episodes that the judge sees again as the world model imagines them, and its training steps."""
 SPARRING_SEED, POLICY_STEPS = 7, 24
-SPARRING_TRIALS = {"training": 84, "others": 48, "labelled": 28}
+SPARRING_TRIALS = {"training": 84, "others": 48, "labelled": 40}
 """Of sparring policies, in so many beginnings of each task of each recording."""
 
 

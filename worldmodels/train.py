@@ -59,7 +59,7 @@ RECIPES: Mapping[str, TrainConfig] = {
     ),
     "small": TrainConfig(
         autoencoder=Schedule(steps=9000, batch=12, learning_rate=2e-3, ema=0.995),
-        denoiser=Schedule(steps=7000, batch=8, learning_rate=8e-4, warmup=200),
+        denoiser=Schedule(steps=12_000, batch=8, learning_rate=8e-4, warmup=200),
         images=60_000,
         bfloat16=True,
     ),
@@ -247,6 +247,7 @@ def _save(
         "frames": sum(len(e) for e in encoded),
         "instructions": sorted({e.instruction for e in encoded})[:50],
         "training": asdict(stages.run),
+        "started_from": start.sha256 if start is not None else None,
     }
     card = f"# World model `{config.name}`\n\nTrained by `dreamarena worldmodel train`.\n\n```json\n"
     card += json.dumps(facts, indent=2) + "\n```\n"
