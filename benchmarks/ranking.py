@@ -4,7 +4,7 @@ Every policy of the line-up (`workers/lineup.py`) acts in the same scenes twice:
 and in the stand-in reality, which knows. `dreamarena validate` compares the two. Besides, recorded actions that are
 known to fail (a gripper that never closes, contact beside the object, an early stop) are imagined and judged.
 
-    python benchmarks/ranking.py [--each 12] [--only-tasks reach-v3 ...]
+    python benchmarks/ranking.py [--each 8] [--only-tasks reach-v3 ...]
 
 Resumable: trials that `--data` holds already are not run again. Figures go to docs/benchmarks/ranking.json, the page
 with plots to docs/benchmarks/ranking/validation.html.
@@ -43,7 +43,7 @@ class Options:
     """`each` scenes of each task; `failing` recordings of each task that are known to fail."""
 
     world: Path = WORLD
-    each: int = 12
+    each: int = 8
     failing: int = 12
     steps: int = 24
     sampler_steps: int = SAMPLER_STEPS

@@ -78,15 +78,9 @@ SPARRING: Mapping[str, Recipe] = MappingProxyType(
     {
         "spar-keypoints": Recipe("half trained, in half of the data", {"steps": 700, "keypoints": 24}, share=0.5),
         "spar-pooled": Recipe("hardly trained", {"steps": 300, "encoder": "pooled", "hidden": 128}),
-        "spar-patches": Recipe("a transformer, half trained", {"steps": 900, "encoder": "patches"}, share=0.5),
-        "spar-noisy": Recipe(
-            "learned from whatever moved toward the thing",
-            {"steps": 900, "chunk_length": 6, "only_successes": False},
-            kinds=("noisy", "detour", "near_miss"),
-        ),
     }
 )
-"""Never ranked: what they do in the stand-in reality teaches world model and judge how learned policies fail."""
+"""Never ranked: what they do in the stand-in reality teaches the judge how learned policies fail."""
 CONTROLS = ("replay", "hold", "noise")
 """Of every line-up besides: what the recorded expert did, open loop, and two that want nothing."""
 

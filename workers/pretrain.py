@@ -23,11 +23,9 @@ PRESET = "small"
 TRAINING_SEED, JUDGE_SEED = 0, 1
 """Of the recordings. Demo and benchmarks use others: nothing is tried on what it was trained on."""
 EPISODES_PER_TASK, JUDGE_EPISODES_PER_TASK = 240, 40
-IMAGINED, JUDGE_STEPS = 400, 2000
+IMAGINED, JUDGE_STEPS = 364, 1500
 """Episodes that the judge sees again as the world model imagines them, and its training steps."""
 SPARRING_SEED, POLICY_STEPS = 7, 24
-SPARRING_TRIALS = {"training": 84, "others": 48, "labelled": 40}
-"""Of sparring policies, in so many beginnings of each task of each recording."""
 
 
 def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int = EPISODES_PER_TASK) -> Json:
@@ -42,21 +40,20 @@ def pretrain(session: Session, out: Path, install: bool, episodes_per_task: int 
         "held-out tasks": _recording(
             out / "held-out-tasks", HELD_OUT_TASKS, max(1, episodes_per_task // 2), TRAINING_SEED
         ),
-        "judge": _recording(out / "judge-recording", (*TASKS, *HELD_OUT_TASKS), JUDGE_EPISODES_PER_TASK, JUDGE_SEED),
+        "judge": _recording(out / "judge-recording", TASKS, JUDGE_EPISODES_PER_TASK, JUDGE_SEED),
     }
     for name, inputs in recorded.items():
         _timed(f"record {name}", seconds, session, Request("record", inputs))
     training, others, labelled = (Dataset.at(Path(inputs.out)) for inputs in recorded.values())
+    _timed("world model", seconds, session, Request("train", _world(training, out / WORLD)))
     for name in SPARRING:
         cloning = CloneInputs(recipe=name, datasets=(training, others), out=str(out / name), seed=SPARRING_SEED)
         _timed(name, seconds, session, Request("clone", cloning))
     played = []
-    for (name, each), dataset in zip(SPARRING_TRIALS.items(), (training, others, labelled), strict=True):
+    for name, dataset, each in (("training", training, 28), ("others", others, 20), ("labelled", labelled, 14)):
         sparring = _sparring(session, dataset, each, out, name)
         _timed(f"record policies in {name}", seconds, session, Request("record_policies", sparring))
         played.append(Dataset.at(Path(sparring.out)))
-    # What policies did in the held-out tasks is the judge's alone.
-    _timed("world model", seconds, session, Request("train", _world((training, played[0]), out / WORLD)))
     judging = _judge((training, others, *played[:2]), (labelled, played[2]), out / WORLD, out / JUDGE)
     _timed("judge", seconds, session, Request("train_judge", judging))
     for name in LINEUP:
@@ -72,12 +69,12 @@ def _recording(out: Path, tasks: tuple[str, ...], each: int, seed: int) -> Recor
     return RecordInputs(out=str(out), tasks=tasks, episodes_per_task=each, seed=seed, height=64, width=96)
 
 
-def _world(datasets: tuple[Dataset, ...], out: Path) -> TrainInputs:
+def _world(dataset: Dataset, out: Path) -> TrainInputs:
     from worldmodels.train import RECIPES
 
     recipe = RECIPES[PRESET]
     return TrainInputs(
-        preset=PRESET, datasets=datasets, out=str(out), steps=recipe.denoiser.steps, batch=recipe.denoiser.batch,
+        preset=PRESET, datasets=(dataset,), out=str(out), steps=recipe.denoiser.steps, batch=recipe.denoiser.batch,
         learning_rate=recipe.denoiser.learning_rate, autoencoder_steps=recipe.autoencoder.steps,
         autoencoder_batch=recipe.autoencoder.batch, autoencoder_learning_rate=recipe.autoencoder.learning_rate,
         tracker_steps=recipe.tracker.steps, seed=0, start=None, start_fingerprint=None,

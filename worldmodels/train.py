@@ -59,7 +59,7 @@ RECIPES: Mapping[str, TrainConfig] = {
     ),
     "small": TrainConfig(
         autoencoder=Schedule(steps=9000, batch=12, learning_rate=2e-3, ema=0.995),
-        denoiser=Schedule(steps=12_000, batch=8, learning_rate=8e-4, warmup=200),
+        denoiser=Schedule(steps=7000, batch=8, learning_rate=8e-4, warmup=200),
         images=60_000,
         bfloat16=True,
     ),
