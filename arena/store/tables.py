@@ -139,9 +139,10 @@ class OfferRow(Base):
     """
 
     __tablename__ = "offers"
-    __table_args__ = (UniqueConstraint("voter", "pair", "kind"),)
+    __table_args__ = (UniqueConstraint("id"), UniqueConstraint("voter", "pair", "kind"))
 
-    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str]
     voter: Mapped[str] = mapped_column(ForeignKey("voters.id"))
     kind: Mapped[str]
     pair: Mapped[str]

@@ -79,7 +79,7 @@ class Voting:
     def offer(self, id: str) -> OfferRecord:
         """Raises `NotFound`."""
         with self._database.read() as session:
-            row = session.get(OfferRow, id)
+            row = session.scalar(select(OfferRow).where(OfferRow.id == id))
             if row is None:
                 raise NotFound(f"there is no pair {id!r} in the store")
             return _record(OfferRecord, row)
@@ -87,7 +87,7 @@ class Voting:
     def offers(self, voter: str) -> list[tuple[OfferRecord, CastVote | None]]:
         """All pairs that a voter was shown, oldest first, each with the vote on it, if there is one."""
         query = select(OfferRow, VoteRow).outerjoin(VoteRow, VoteRow.offer_id == OfferRow.id)
-        query = query.where(OfferRow.voter == voter).order_by(OfferRow.issued_at, OfferRow.id)
+        query = query.where(OfferRow.voter == voter).order_by(OfferRow.number)
         with self._database.read() as session:
             return [
                 (_record(OfferRecord, offer), None if vote is None else _record(CastVote, vote))

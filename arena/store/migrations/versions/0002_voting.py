@@ -41,7 +41,7 @@ def _create_people() -> None:
         "voters", _text("id"), _text("origin"), _text("external", nullable=True), _json("facts"),
         _number("created_at"), _number("tutored_at", nullable=True), _number("forgotten_at", nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_voters"),
-        sa.UniqueConstraint("origin", "external", name="uq_voters_origin"),
+        sa.UniqueConstraint("origin", "external", name="uq_voters_origin_external"),
     )  # fmt: skip
     op.create_table(
         "owners", _text("policy"), _text("voter"), sa.PrimaryKeyConstraint("policy", "voter", name="pk_owners"),
@@ -56,12 +56,13 @@ def _create_people() -> None:
 
 def _create_votes() -> None:
     op.create_table(
-        "offers", _text("id"), _text("voter"), _text("kind"), _text("pair"), _text("scene_id"),
+        "offers", _serial("number"), _text("id"), _text("voter"), _text("kind"), _text("pair"), _text("scene_id"),
         _text("left_rollout"), _text("right_rollout"), _text("left_policy"), _text("right_policy"),
         _text("expected", nullable=True), _text("repeats", nullable=True), _number("propensity"),
         _number("issued_at"), _number("skipped_at", nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_offers"), _of_voter("offers"),
-        sa.UniqueConstraint("voter", "pair", "kind", name="uq_offers_voter"),
+        sa.PrimaryKeyConstraint("number", name="pk_offers"), _of_voter("offers"),
+        sa.UniqueConstraint("id", name="uq_offers_id"),
+        sa.UniqueConstraint("voter", "pair", "kind", name="uq_offers_voter_pair_kind"),
     )  # fmt: skip
     op.create_table(
         "votes", _serial(), _text("offer_id"), _text("voter"), _text("choice"),
@@ -70,7 +71,7 @@ def _create_votes() -> None:
         sa.ForeignKeyConstraint(["offer_id"], ["offers.id"], name="fk_votes_offer_id_offers"), _of_voter("votes"),
         sa.UniqueConstraint("offer_id", name="uq_votes_offer_id"),
     )  # fmt: skip
-    op.create_index("ix_votes_voter", "votes", ["voter", "created_at"])
+    op.create_index("ix_votes_voter_created_at", "votes", ["voter", "created_at"])
 
 
 def _make_append_only(table: str) -> None:
@@ -100,8 +101,8 @@ def _of_voter(table: str) -> sa.ForeignKeyConstraint:
     return sa.ForeignKeyConstraint(["voter"], ["voters.id"], name=f"fk_{table}_voter_voters")
 
 
-def _serial() -> sa.Column[Any]:
-    return sa.Column("id", sa.Integer, autoincrement=True, nullable=False)
+def _serial(name: str = "id") -> sa.Column[Any]:
+    return sa.Column(name, sa.Integer, autoincrement=True, nullable=False)
 
 
 def _text(name: str, nullable: bool = False) -> sa.Column[Any]:
