@@ -38,6 +38,15 @@ class Voting:
                 raise NotFound(f"there is no voter {id!r} in the store")
             return _record(VoterRecord, row)
 
+    def known_as(self, origin: str, external: str) -> VoterRecord:
+        """Who came from `origin` under a pseudonym. Raises `NotFound`."""
+        query = select(VoterRow).where(VoterRow.origin == origin, VoterRow.external == external)
+        with self._database.read() as session:
+            row = session.scalar(query)
+            if row is None:
+                raise NotFound(f"nobody of that name came from {origin}")
+            return _record(VoterRecord, row)
+
     def voters(self) -> list[VoterRecord]:
         """The first to come first."""
         with self._database.read() as session:
@@ -118,6 +127,11 @@ class Voting:
         with self._database.read() as session:
             count, last = session.execute(query.where(VoteRow.voter == voter, VoteRow.created_at > since)).one()
             return int(count), last
+
+    def votes_of(self, voter: str) -> int:
+        """How many votes a voter has cast."""
+        with self._database.read() as session:
+            return session.scalar(select(func.count()).where(VoteRow.voter == voter)) or 0
 
     def votes(self, after: int = 0) -> list[tuple[int, OfferRecord, CastVote]]:
         """Votes that count, as (number, pair, vote) in the order cast: those after the one with number `after`."""

@@ -15,7 +15,11 @@ Cell = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Contest:
-    """`cells` maps each beginning to its rollouts by policy; only those with two policies or more."""
+    """`cells` maps each beginning to its rollouts by policy; only those with two policies or more.
+
+    People are asked about the cells whose outcomes nobody knows. Where the world told success, a pair is no question
+    but a check of the voter, unless all are such.
+    """
 
     cells: Mapping[Cell, Mapping[str, RolloutRecord]]
 
@@ -29,8 +33,16 @@ class Contest:
         return cls({cell: here for cell, here in sorted(cells.items()) if len(here) > 1})
 
     @cached_property
+    def asked(self) -> Mapping[Cell, Mapping[str, RolloutRecord]]:
+        """The cells of which people are asked who did better."""
+        unknown = {
+            cell: here for cell, here in self.cells.items() if any(each.success is None for each in here.values())
+        }
+        return unknown or self.cells
+
+    @cached_property
     def policies(self) -> tuple[str, ...]:
-        return tuple(sorted({policy for here in self.cells.values() for policy in here}))
+        return tuple(sorted({policy for here in self.asked.values() for policy in here}))
 
     @cached_property
     def by_id(self) -> Mapping[str, RolloutRecord]:
@@ -40,7 +52,7 @@ class Contest:
     def meetings(self) -> Mapping[tuple[str, str], Sequence[Cell]]:
         """The cells in which two policies (in alphabetical order) both acted."""
         found: dict[tuple[str, str], list[Cell]] = {}
-        for cell, here in self.cells.items():
+        for cell, here in self.asked.items():
             for pair in itertools.combinations(sorted(here), 2):
                 found.setdefault(pair, []).append(cell)
         return found

@@ -10,7 +10,9 @@ Three rules, in order:
    score: for each of their votes with it, `1 + bet (outcome - expected)` multiplies their stake (Shafer, 2021: "Testing
    by betting"). Where honest, the stake has mean 1 whatever the number of votes, so a stake of `policies / ALPHA` is
    seen with a chance of at most `ALPHA` for each voter. Votes of a flagged voter on that policy weigh nothing.
-3. *Cap.* No voter weighs more than `MAX_SHARE` of all votes, or `FAIR_SHARES` times the mean where voters are few.
+3. *Caps.* No voter weighs more than `MAX_SHARE` of all votes, or `FAIR_SHARES` times the mean where voters are few;
+   nor more on one policy than `FAIR_SHARES` times what its voters have cast on it on average. Rule 2 looks at what is
+   expected under this second cap, since a few accounts that vote on hardly anything else would make themselves usual.
 """
 
 from __future__ import annotations
@@ -97,16 +99,17 @@ def reliability(votes: Votes, checks: Checks) -> Reliability:
     """Apply the three rules to all votes."""
     attention = _attention(checks)
     flagged = np.zeros((len(votes.voters), len(votes.policies)), dtype=bool)
+    crowding = _crowding(votes)
     for _ in range(ROUNDS):
         # What riggers say must not decide what is expected of them.
-        weight = attention[votes.voter] * ~_rigged(votes, flagged)
+        weight = attention[votes.voter] * ~_rigged(votes, flagged) * crowding
         expected = _expected(votes, weight)
         stakes = _stakes(votes, expected)
         found = stakes >= len(votes.policies) / ALPHA
         if (found <= flagged).all():
             break
         flagged = flagged | found
-    weight = attention[votes.voter] * ~_rigged(votes, flagged)
+    weight = attention[votes.voter] * ~_rigged(votes, flagged) * crowding
     count = np.maximum(np.bincount(votes.voter, minlength=len(votes.voters)), 1)
     left_share = np.bincount(votes.voter, weights=votes.score, minlength=len(votes.voters)) / count
     gain = _log_likelihood(votes.score, expected) - np.log(0.5)
@@ -154,6 +157,18 @@ def _stakes(votes: Votes, expected: FloatArray) -> FloatArray:
 def _rigged(votes: Votes, flagged: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """`(M,)`: votes of flagged voters on what they are flagged for."""
     return np.asarray(flagged[votes.voter, votes.left] | flagged[votes.voter, votes.right])
+
+
+def _crowding(votes: Votes) -> FloatArray:
+    """`(M,)` in (0, 1]: how much of each vote is left when nobody crowds a policy with votes (rule 3)."""
+    voters, policies = len(votes.voters), len(votes.policies)
+    sides = [votes.voter * policies + votes.left, votes.voter * policies + votes.right]
+    count = np.bincount(np.concatenate(sides), minlength=voters * policies).reshape(voters, policies)
+    mean = count.sum(axis=0) / np.maximum((count > 0).sum(axis=0), 1)
+    # Means are of all voters' policies where one policy's own are few, or are mostly by those who crowd it.
+    usual = np.minimum(mean, np.median(mean)) if policies else mean
+    left = np.minimum(1.0, FAIR_SHARES * np.maximum(usual, 1.0) / np.maximum(count, 1)).ravel()
+    return np.asarray(np.minimum(left[sides[0]], left[sides[1]]))
 
 
 def _capped(votes: Votes, weight: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ from workers.cli.policy import Policy
 from workers.cli.record import Record
 from workers.cli.ui import Ui
 from workers.cli.validate import Validate
+from workers.cli.votes import Votes
 from workers.cli.worker import Worker
 from workers.cli.worldmodel import WorldModel
 
@@ -30,5 +31,6 @@ Dreamarena = (
     | Annotated[Judge, subcommand("judge")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]
+    | Annotated[Votes, subcommand("votes")]
     | Annotated[Ui, subcommand("ui")]
 )
