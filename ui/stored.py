@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -64,7 +65,9 @@ def choose_evaluation() -> Evaluated | None:
     if not records:
         st.info(EMPTY)
         return None
-    chosen = st.selectbox("Evaluation", list(records), format_func=lambda id: _described(records[id]))
+    asked = st.query_params.get("evaluation")
+    first = list(records).index(asked) if asked in records else 0
+    chosen = st.selectbox("Evaluation", list(records), first, format_func=lambda id: _described(records[id]))
     return read_evaluation(store, records[chosen])
 
 
@@ -97,6 +100,11 @@ def films(location: str, reference: str) -> dict[str, bytes]:
 def plain(text: str) -> str:
     """Text that Streamlit shows as it is: instructions and names are not ours, and it would read them as Markdown."""
     return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def link(text: str, page: str, **parameters: str) -> str:
+    """Markdown that leads to another page, and to what is chosen there."""
+    return f"[{plain(text)}]({page}?{urlencode(parameters)})"
 
 
 def plain_html(text: str) -> str:

@@ -89,6 +89,8 @@ class JobRecord:
     fence: int
     error: Json | None
     result: Json | None
+    created_at: float
+    updated_at: float
 
 
 @dataclass(frozen=True)

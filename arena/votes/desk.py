@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +91,8 @@ class Desk:
     ) -> None:
         self._store, self._signer, self._contest, self._draw = store, signer, contest, drawing
         self.rules, self._clock = rules or Rules(), clock
-        self._seeds = np.random.SeedSequence(seed)
+        self._seed = secrets.randbits(64) if seed is None else seed
+        self._draws = itertools.count()
 
     def enrol(self, origin: str, external: str | None = None, facts: Mapping[str, Any] | None = None) -> VoterRecord:
         """A new voter, or the one who came from the same origin under the same name. The name itself is not kept."""
@@ -198,7 +200,7 @@ class Desk:
     def _new_offer(
         self, voter: VoterRecord, contest: Contest, known: Sequence[tuple[OfferRecord, CastVote | None]]
     ) -> OfferRecord | None:
-        random = np.random.default_rng(self._seeds.spawn(1)[0])
+        random = np.random.default_rng([self._seed, next(self._draws)])
         drawn = self._draw(contest, known, self._store.voting.owned(voter.id), self.rules, random)
         if drawn is None:
             return None
