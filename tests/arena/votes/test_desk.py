@@ -69,7 +69,8 @@ def test_pairs_are_of_one_scene_and_sides_are_random(booth: Booth) -> None:
 
 def test_no_voter_sees_a_pair_twice_and_none_is_left_in_the_end(booth: Booth) -> None:
     voter = booth.desk.enrol("anonymous")
-    every = 6 * len(POLICIES) * (len(POLICIES) - 1) // 2
+    # Of six scenes, two have outcomes that are known: nobody is asked about these.
+    every = 4 * len(POLICIES) * (len(POLICIES) - 1) // 2
     seen = [booth.vote(voter)[0] for _ in range(every)]
     assert len({frozenset((shown.left.id, shown.right.id)) for shown in seen}) == every
     assert booth.desk.pairs(voter) == []
