@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from arena.contracts import FloatArray
-from arena.ranking.ballots import Codes, numbered
+from arena.ranking.ballots import CHOICES, Codes, numbered
 from arena.ranking.davidson import estimate_near
 from arena.ranking.fit import Fit
 from arena.ranking.sandwich import Chunk, cluster_chunks
@@ -29,9 +29,8 @@ VOTERS_TRIED = 3
 class Swap:
     """What would put `lower` above `upper`, its neighbour in the order. None: nothing of the kind was found.
 
-    `removed` is how many votes to take away, `added` how many to add (each a vote as `by` describes), both confirmed
-    by a fit without or with them; `voter` is one whose votes alone hold the order up, of which there are
-    `voter_votes`.
+    `removed` is how many votes to take away, `added` how many to add (each of them `by`: left, right, winner), both
+    confirmed by a fit without or with them; `voter` is one whose `voter_votes` votes alone hold the order up.
     """
 
     upper: str
@@ -39,7 +38,7 @@ class Swap:
     gap: float
     removed: int | None
     added: int | None
-    by: str
+    by: tuple[str, str, str] | None
     voter: str | None
     voter_votes: int
 
@@ -133,13 +132,13 @@ def _removed(fit: Fit, swapped: _Refit, upper: int, lower: int) -> int | None:
     return _least(fewer, guess, int(upto[-1]))
 
 
-def _added(fit: Fit, swapped: _Refit, upper: int, lower: int) -> tuple[int | None, str]:
+def _added(fit: Fit, swapped: _Refit, upper: int, lower: int) -> tuple[int | None, tuple[str, str, str] | None]:
     """Add the vote with the largest effect of all pairs that have met, again and again."""
     data, counts = fit.data, fit.data.cells.counts
     effects = _effects(fit, upper, lower)
     cell, outcome = np.unravel_index(int(effects.argmin()), effects.shape)
     if effects[cell, outcome] >= 0:
-        return None, ""
+        return None, None
 
     def more(number: int) -> bool:
         raised = counts.copy()
@@ -148,8 +147,8 @@ def _added(fit: Fit, swapped: _Refit, upper: int, lower: int) -> tuple[int | Non
 
     guess = int(np.ceil((fit.strength[upper] - fit.strength[lower]) / -effects[cell, outcome]))
     left, right = (data.ballots.policies[side[cell]] for side in (data.cells.left, data.cells.right))
-    what = (f"{left} beats {right}", f"{right} beats {left}", f"{left} ties with {right}")[outcome]
-    return _least(more, max(guess, 1), int(counts.sum())), what
+    by = (left, right, CHOICES[outcome].value)
+    return _least(more, max(guess, 1), int(counts.sum())), by
 
 
 def _least(swaps: Callable[[int], bool], guess: int, most: int) -> int | None:

@@ -196,6 +196,8 @@ class _Reader:
             raise InvalidInput(f"{self.name} is empty: {EXAMPLE}")
         line = rows.line_num
         self.header = [title.strip().lower() for title in first]
+        if wrong := {"left", "right", "winner"} & {name.lower() for name in self.covariates}:
+            raise InvalidInput(f"{wrong.pop()} is what is explained, and no covariate: name another column")
         wanted = list(dict.fromkeys([*REQUIRED, *(name.lower() for name in self.covariates)]))
         if missing := [name for name in wanted if name not in self.header]:
             found = _shown(",".join(first))

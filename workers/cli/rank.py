@@ -19,6 +19,9 @@ from workers.cli.session import Answer, Session
 if TYPE_CHECKING:
     from arena.ranking import Agreement, Board, Measured, SuccessRate, Swap, VoteFile
 
+LETTERS = 6
+"""Shown of a policy; JSON has them all."""
+
 
 @dataclass(frozen=True)
 class Rank:
@@ -169,14 +172,17 @@ def _success(path: Path) -> list[SuccessRate]:
 def show_board(found: dict[str, Any], console: Console) -> None:
     """The ranking as a table, and below it what limits and what else was asked."""
     beside = {policy["name"]: policy for policy in found.get("beside", {}).get("policies", [])}
-    titles = ["rank", "policy", "score", "95% interval", "letters", "votes", "to change"]
-    table = Table(*titles, *(["beside"] if beside else []), "note", box=SIMPLE)
+    noted = len(found["groups"]) > 1 or any(policy["note"] for policy in found["policies"])
+    titles = ["rank", "policy", "score", "95%", "letters", "votes", "flips*"]
+    table = Table(*titles, *(["beside"] if beside else []), *(["note"] if noted else []), box=SIMPLE)
     for policy in found["policies"]:
         other = beside.get(policy["name"])
         more = ["-" if other is None else f"{_rank(other)}: {other['score']:+.2f}"] if beside else []
-        note = policy["note"] if len(found["groups"]) == 1 else f"group {policy['group']} {policy['note']}".strip()
-        table.add_row(*_row(policy), *more, note)
+        group = f"group {policy['group']} " if len(found["groups"]) > 1 else ""
+        table.add_row(*_row(policy), *more, *([f"{group}{policy['note']}".strip()] if noted else []))
     console.print(table)
+    if found["swaps"]:
+        console.print("* votes, taken away or added, that swap it with a neighbour; v: one voter's alone do")
     if "agreement" in found:
         _show_agreement(found["agreement"], console)
     if "success" in found:
@@ -192,17 +198,16 @@ def show_board(found: dict[str, Any], console: Console) -> None:
 
 
 def _row(policy: dict[str, Any]) -> tuple[str, ...]:
-    ends = [" open " if policy[end] is None else f"{policy[end]:+.2f}" for end in ("low", "high")]
-    change = policy["to_change"]
-    votes = "-" if change is None else f"{change['votes']} votes" + (" or 1 voter" if change["voter"] else "")
+    ends = ["open" if policy[end] is None else f"{policy[end]:+.2f}" for end in ("low", "high")]
+    change, shared = policy["to_change"], "".join(policy["letters"])
     return (
         _rank(policy),
         escape(policy["name"]),
         f"{policy['score']:+.2f}",
         f"{ends[0]} to {ends[1]}",
-        "".join(policy["letters"]) if len(policy["letters"]) < 6 else f"{''.join(policy['letters'][:5])}…",
+        shared if len(shared) <= LETTERS else f"{shared[:LETTERS]}…",
         str(policy["votes"]),
-        votes,
+        "-" if change is None else f"{change['votes']}{' v' if change['voter'] else ''}",
     )
 
 

@@ -76,7 +76,7 @@ def test_agrees_with_reference_scores_on_real_votes(shared: Path) -> None:
 def test_intervals_cover_the_truth(scenes: int) -> None:
     strengths = np.linspace(-1, 1, 5)
     covered, placed = [], []
-    for seed in range(100):
+    for seed in range(50):
         policies = named(rank(simulate(strengths, scenes, seed, bias=0.3)))
         covered += [policies[f"p{i}"].low <= s <= policies[f"p{i}"].high for i, s in enumerate(strengths)]
         placed.append(all(policies[f"p{i}"].rank_low <= 5 - i <= policies[f"p{i}"].rank_high for i in range(5)))
