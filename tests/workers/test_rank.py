@@ -6,6 +6,8 @@ import csv
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from scipy.stats import spearmanr
 from tests.arena.ranking.simulating import Crowd
 from workers.cli import main
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("home")
 HEADER = "left,right,winner,worker,scene,source\n"
 PLACE = {"name", "score", "low", "high", "rank_low", "rank_high", "votes", "group"}
@@ -64,7 +67,7 @@ def test_the_json_is_as_documented(run: Run, votes: Path) -> None:
         assert policy["group"] == 1
         assert policy["to_change"]["votes"] > 0
     assert sum(policy["votes"] for policy in policies) == 2 * found["votes"] == 1600
-    assert found["left_bias"]["low"] < 0.3 < found["left_bias"]["high"]
+    assert 0 < found["left_bias"]["low"] < found["left_bias"]["logits"] < found["left_bias"]["high"] < 1
     assert found["groups"] == [["p0", "p1", "p2", "p3"]]
     assert (found["clustered_by"], found["clusters"]) == ("voter", 40)
     assert {swap["upper"] for swap in found["swaps"]} == {"p3", "p2", "p1"}
@@ -134,6 +137,18 @@ def test_without_json_it_is_for_people(
     assert "Spearman ρ  1.000" in out
     assert "note: errors clustered by voter" in out
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_documented_example_is_what_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(REPOSITORY / "docs" / "examples", tmp_path / "docs" / "examples")
+    monkeypatch.setenv("COLUMNS", "110")
+    page = (REPOSITORY / "docs" / "ranking-votes.md").read_text()
+    command, shown = re.findall(r"```sh\ndreamarena (.*?)\n```\n\n```\n(.*?)```", page, re.DOTALL)[0]
+    assert main(command.split()) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert printed == [line.rstrip() for line in shown.splitlines() if line.strip()]
 
 
 BAD = {
