@@ -9,6 +9,7 @@ its own and starts from the file. What a library gives differs: evalica and choi
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,12 +29,12 @@ with open(sys.argv[1], newline="") as stream:
     rows = csv.reader(stream)
     next(rows)
     left, right, winner, worker = zip(*rows)
-read = time.perf_counter() - begin
+read, read_cpu = time.perf_counter() - begin, time.process_time() - cpu
 names = {name: i for i, name in enumerate(sorted({*left, *right}))}
 """
 DONE = """
 seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
-print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "read_seconds": read,
+print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "read_seconds": read, "read_cpu_seconds": read_cpu,
     "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), "version": version,
     "scores": scores}))
 """
@@ -87,9 +88,9 @@ def ours(path: str) -> dict[str, Any]:
     from arena.ranking.fit import fit, prepare
 
     ballots = read_votes(Path(path)).ballots
-    read = time.perf_counter() - begin
+    read = {"read_seconds": time.perf_counter() - begin, "read_cpu_seconds": time.process_time() - cpu}
     found = fit(prepare(ballots))
-    fitted = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu, "read_seconds": read}
+    fitted = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu, **read}
     board = board_of(found)
     whole = {"board_seconds": time.perf_counter() - begin, "board_cpu_seconds": time.process_time() - cpu}
     return {**fitted, **whole, "scores": {item.name: item.score for item in board.policies}}
@@ -148,6 +149,10 @@ class Options:
     other_python: str = sys.executable
 
 
+def _after_reading(figures: dict[str, Any]) -> float:
+    return float(figures["cpu_seconds"] - figures["read_cpu_seconds"])
+
+
 def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "votes.csv"
@@ -172,12 +177,16 @@ def report(figures: dict[str, Any], options: Options) -> None:
         theirs = figures[name].pop("scores")
         ratios[name] = {
             "cpu_seconds_over_ours": figures[name]["cpu_seconds"] / figures["dreamarena"]["cpu_seconds"],
+            "cpu_seconds_after_reading_over_ours": _after_reading(figures[name])
+            / _after_reading(figures["dreamarena"]),
             "seconds_over_ours": figures[name]["seconds"] / figures["dreamarena"]["seconds"],
             "memory_over_ours": figures[name]["peak_memory_mb"] / figures["dreamarena"]["peak_memory_mb"],
             "spearman_with_ours": float(spearmanr(list(mine.values()), [theirs[key] for key in mine]).statistic),
         }
     size = {name: value for name, value in asdict(options).items() if name != "other_python"}
-    path = write("ranking_speed", {"size": size, **figures, "ratios": ratios})
+    # Where other programs run, seconds are theirs too: the processor's time is what can be compared between days.
+    busy = {"load_average": os.getloadavg()[0], "cores_used": len(os.sched_getaffinity(0))}
+    path = write("ranking_speed", {"size": size, **figures, "ratios": ratios, **busy})
     print(json.dumps({**figures, "ratios": ratios}, indent=2))
     print(f"written to {path}")
 
