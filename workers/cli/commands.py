@@ -11,6 +11,7 @@ from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
 from workers.cli.judge import Judge
 from workers.cli.policy import Policy
+from workers.cli.rank import Rank
 from workers.cli.record import Record
 from workers.cli.ui import Ui
 from workers.cli.validate import Validate
@@ -24,6 +25,7 @@ Dreamarena = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Leaderboard, subcommand("leaderboard")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Rank, subcommand("rank")]
     | Annotated[Validate, subcommand("validate")]
     | Annotated[Demo, subcommand("demo")]
     | Annotated[TrainDemo, subcommand("train-demo")]
