@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from arena.contracts import ActionChunk, ActionSpace, InvalidInput, Provenance, Rollout, Verdict
 from arena.episodes.atomic import MANIFEST
 from arena.episodes.errors import DamagedArtifact
+from arena.judges.contrary import is_contrary
 from arena.learned.judging import training
-from arena.learned.judging.contrary import is_contrary
 from arena.learned.judging.films import Film, film_of_rollout
 from arena.learned.judging.fitting import Lessons, train_judge
 from arena.learned.judging.folder import CONFIG, WEIGHTS
