@@ -60,6 +60,12 @@ class Jobs:
             raise NotFound(f"there is no job {missing[0]!r} in the store")
         return [_record(rows[key]) for key in keys]
 
+    def finished(self, kind: str) -> list[JobRecord]:
+        """Jobs of a kind that are done, the newest first."""
+        query = select(JobRow).where(JobRow.kind == kind, JobRow.status == JobStatus.DONE)
+        with self._database.read() as session:
+            return [_record(row) for row in session.scalars(query.order_by(JobRow.finished_at.desc()))]
+
     def acquire(self, key: str, owner: str, seconds: float = LEASE_SECONDS) -> Lease | None:
         """Take a job's lease, or None where it is finished or another owner holds it.
 
