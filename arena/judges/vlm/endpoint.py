@@ -74,7 +74,7 @@ class Endpoint:
         try:
             import openai
         except ImportError:
-            raise InvalidInput(EXTRA) from None
+            raise EndpointRefused(EXTRA) from None
         key = os.environ.get(self.key_variable) or NO_KEY
         async with asyncio.timeout(self.timeout_s):
             client = self._client(key)

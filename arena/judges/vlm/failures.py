@@ -83,7 +83,7 @@ class Missing:
 
 
 class EndpointRefused(InvalidInput):
-    """The endpoint knows neither the key nor the model, or has no such path: no rollout could be judged there."""
+    """No rollout could be judged there: a key or a model that is not known, no such path, or nothing to ask it with."""
 
 
 class EndpointDown(DreamarenaError):

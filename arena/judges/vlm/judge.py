@@ -119,7 +119,9 @@ class VlmJudge:
         return Verdict(rollout.id, self.name, self.sha256, success, median(scores), chosen.reason)
 
     def takes(self, rollout: Rollout) -> list[Verdict]:
-        """A verdict from each repeat alone, from the same answers as `judge`'s."""
+        """A verdict from each repeat alone, from the same answers as `judge`'s; none where that abstains."""
+        if self.judge(rollout).abstained:
+            return []
         return [
             Verdict(rollout.id, self.name, self.sha256, take.success, take.score(self.config.last_share), take.reason)
             for take in self.read(rollout).takes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,3 +231,11 @@ def test_a_ledger_can_be_shared_by_judges(stub: Stub, tmp_path: Path) -> None:
     for name in ("a", "b"):
         VlmJudge(config, FolderCache(tmp_path / name), ledger).judge(rollout())
     assert ledger.calls == 2
+
+
+def test_without_the_package_nothing_is_judged_rather_than_all_abstained_from(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(EndpointRefused, match=r"pip install 'dreamarena\[judge\]'"):
+        judge_of(stub, tmp_path).judge(rollout())

@@ -223,6 +223,7 @@ def test_what_cannot_be_shown_is_abstained_from(shown: Rollout, why: str, stub: 
     assert verdict.abstained
 
     assert re.search(why, verdict.reason)
+    assert judge_of(stub, tmp_path).takes(shown) == []
     assert not stub.asked
 
 
