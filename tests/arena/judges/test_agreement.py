@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from arena.contracts import InvalidInput
 from arena.judges.agreement import bootstrapped, cohen_kappa, krippendorff_alpha
+
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def from_table(table: list[list[int]]) -> tuple[list[int], list[int]]:
@@ -63,7 +65,7 @@ def test_alpha_with_three_coders_and_gaps() -> None:
     assert krippendorff_alpha(coders, "interval") == pytest.approx(0.811, abs=5e-4)
 
 
-@settings(max_examples=30)
+@QUICK
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=30))
 def test_who_is_first_makes_no_difference(pairs: list[tuple[int, int]]) -> None:
     first, second = [list(side) for side in zip(*pairs, strict=True)]

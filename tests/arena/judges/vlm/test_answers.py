@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arena.judges.vlm.answers import BadAnswer, preference_form, scores_form
 from arena.judges.vlm.strict_json import NotStrictJson, loads, unfenced
 
 GOOD = '{"reason": "lifted", "progress": [0, 50.5, 100], "success": 0.75}'
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_an_answer_in_the_form_is_read() -> None:
@@ -74,7 +75,7 @@ def test_reasons_are_cut_and_made_printable() -> None:
     assert len(reason) == 300
 
 
-@settings(max_examples=25)
+@QUICK
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -86,6 +87,7 @@ def test_strict_json_reads_what_json_writes(value: object) -> None:
     assert loads(json.dumps(value)) == value
 
 
+@QUICK
 @given(st.text(max_size=60))
 def test_no_text_gets_through_as_anything_but_an_answer(text: str) -> None:
     with pytest.raises(BadAnswer):
