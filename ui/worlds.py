@@ -51,7 +51,7 @@ def page() -> None:
 
 def replay_reports(store: Store) -> Sequence[Mapping[str, Any]]:
     """What replays found, the newest first."""
-    return [job.result | {"inputs": job.inputs} for job in store.jobs.recent(kind="replay") if job.result]  # type: ignore[operator]
+    return [job.result | {"inputs": job.inputs} for job in store.jobs.finished("replay")]  # type: ignore[operator]
 
 
 def _of(report: Mapping[str, Any], card: WorldCard) -> bool:

@@ -60,11 +60,9 @@ class Jobs:
             raise NotFound(f"there is no job {missing[0]!r} in the store")
         return [_record(rows[key]) for key in keys]
 
-    def recent(self, limit: int = 200, kind: str | None = None) -> list[JobRecord]:
-        """The last ones that anything happened to, newest first; of one kind, or all."""
+    def recent(self, limit: int = 200) -> list[JobRecord]:
+        """The last ones that anything happened to, newest first."""
         query = select(JobRow).order_by(JobRow.updated_at.desc(), JobRow.id.desc()).limit(limit)
-        if kind is not None:
-            query = query.where(JobRow.kind == kind)
         with self._database.read() as session:
             return [_record(row) for row in session.scalars(query)]
 
@@ -74,6 +72,12 @@ class Jobs:
         with self._database.read() as session:
             found = {JobStatus(status): int(count) for status, count in session.execute(query)}
         return {status: found.get(status, 0) for status in JobStatus}
+
+    def finished(self, kind: str) -> list[JobRecord]:
+        """Jobs of a kind that are done, the newest first."""
+        query = select(JobRow).where(JobRow.kind == kind, JobRow.status == JobStatus.DONE)
+        with self._database.read() as session:
+            return [_record(row) for row in session.scalars(query.order_by(JobRow.finished_at.desc()))]
 
     def acquire(self, key: str, owner: str, seconds: float = LEASE_SECONDS) -> Lease | None:
         """Take a job's lease, or None where it is finished or another owner holds it.
