@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import leaderboard, rollouts
+from ui import jobs, leaderboard, policies, rollouts, worlds
+from ui.vote import page as vote
 
 
 def main() -> None:
     st.set_page_config(page_title="dreamarena", page_icon=":material/leaderboard:", layout="wide")
     pages = [
+        st.Page(vote.page, title="Vote", icon=":material/how_to_vote:", url_path="vote"),
         st.Page(leaderboard.page, title="Leaderboard", icon=":material/leaderboard:", url_path="board", default=True),
         st.Page(rollouts.page, title="Rollouts", icon=":material/movie:", url_path="rollouts"),
+        st.Page(policies.page, title="Policies", icon=":material/smart_toy:", url_path="policies"),
+        st.Page(worlds.page, title="Worlds", icon=":material/public:", url_path="worlds"),
+        st.Page(jobs.page, title="Jobs", icon=":material/pending_actions:", url_path="jobs"),
     ]
     st.navigation(pages, position="top").run()
 

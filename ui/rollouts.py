@@ -38,7 +38,9 @@ def _choose(rollouts: Sequence[RolloutRecord]) -> RolloutRecord | None:
         places, ("Task", "Scene", "Policy", "Seed"), ("task", "scene_id", "policy", "seed"), strict=True
     ):
         options = list(dict.fromkeys(getattr(rollout, attribute) for rollout in left))
-        chosen = place.selectbox(label, options, disabled=len(options) == 1)
+        asked = st.query_params.get(attribute)
+        first = options.index(asked) if asked in options else 0
+        chosen = place.selectbox(label, options, first, disabled=len(options) == 1)
         left = [rollout for rollout in left if getattr(rollout, attribute) == chosen]
     return left[0]
 

@@ -8,18 +8,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import PurePosixPath
+from urllib.parse import urlencode
 
-import fsspec
 import streamlit as st
 
-from arena.contracts import DreamarenaError, InvalidInput, Verdict
-from arena.episodes.atomic import MANIFEST
+from arena.contracts import DreamarenaError, Verdict
 from arena.leaderboard import Leaderboard, build_leaderboard
 from arena.store import EvaluationRecord, RolloutRecord, Store
+from ui.films import read_films
 from workers.settings import load_settings
 
-MAX_FILM_BYTES = 200 << 20
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>:$&])")
 EMPTY = """**Nothing has been evaluated here yet.** Record some episodes, or take your own, and let policies act:
 
@@ -67,7 +65,9 @@ def choose_evaluation() -> Evaluated | None:
     if not records:
         st.info(EMPTY)
         return None
-    chosen = st.selectbox("Evaluation", list(records), format_func=lambda id: _described(records[id]))
+    asked = st.query_params.get("evaluation")
+    first = list(records).index(asked) if asked in records else 0
+    chosen = st.selectbox("Evaluation", list(records), first, format_func=lambda id: _described(records[id]))
     return read_evaluation(store, records[chosen])
 
 
@@ -94,22 +94,17 @@ def open_store(url: str) -> Store:
 
 @st.cache_data(show_spinner="Fetching the film", max_entries=32)
 def films(location: str, reference: str) -> dict[str, bytes]:
-    """The mp4 files of a rollout by camera. Raises `InvalidInput` where the artifact is not there, whole."""
-    if ".." in PurePosixPath(reference).parts or PurePosixPath(reference).is_absolute():
-        raise InvalidInput(f"{reference!r} is not an artifact's reference")
-    files, root = fsspec.core.url_to_fs(location)
-    folder = f"{root}/{reference}"
-    if not files.exists(f"{folder}/{MANIFEST}"):
-        raise InvalidInput(f"the film {reference} is not in {location}: is DREAMARENA_ARTIFACTS where it was made?")
-    names = sorted(name for name in files.ls(folder, detail=False) if name.endswith(".mp4"))
-    if large := [name for name in names if files.size(name) > MAX_FILM_BYTES]:
-        raise InvalidInput(f"{large[0]} is too large to be shown ({files.size(large[0]) >> 20} MB)")
-    return {PurePosixPath(name).stem: files.cat_file(name) for name in names}
+    return read_films(location, reference)
 
 
 def plain(text: str) -> str:
     """Text that Streamlit shows as it is: instructions and names are not ours, and it would read them as Markdown."""
     return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def link(text: str, page: str, **parameters: str) -> str:
+    """Markdown that leads to another page, and to what is chosen there."""
+    return f"[{plain(text)}]({page}?{urlencode(parameters)})"
 
 
 def plain_html(text: str) -> str:

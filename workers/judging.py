@@ -1,48 +1,136 @@
-"""Which judge an evaluation has, and making it: the learned one is read, that by demonstrations is fitted once."""
+"""Making the judge that a spec names: the learned one is read, that by demonstrations is fitted once, others asked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arena.contracts import Episode, InvalidInput
-from arena.episodes.atomic import MANIFEST, file_sha256
+from arena.contracts import Episode, InvalidInput, Judge
+from arena.judges.card import CardedJudge
 from workers.artifacts import reference
 from workers.content import content_address
-from workers.evaluation import Dataset, WorldSpec
-from workers.jobs import Context, Inputs, Json
-from workers.registry import JUDGE, pretrained
+from workers.evaluation import WorldSpec
+from workers.jobs import Context, Json
+from workers.judge_specs import (
+    DEMONSTRATIONS,
+    ENSEMBLE,
+    LEARNED,
+    TRUTH,
+    VLM,
+    JudgeSpec,
+    kind_of,
+    learned_fingerprint,
+    learned_folder,
+    members_of,
+)
 from workers.replays import imagined, replayable
+from workers.replies import ArtifactReplies
+from workers.truth import TruthJudge
 
 if TYPE_CHECKING:
     from arena.judges.demonstration import DemonstrationJudge
     from arena.judges.trials import LabelledTrial
+    from arena.judges.vlm.judge import VlmJudge
     from arena.learned.judging.judge import LearnedJudge
     from worldmodels.model import WorldModel
 
 FILE = "judge.safetensors"
-LEARNED = "learned"
+LEDGER = "judge-ledger.jsonl"
+"""In the home: a line for every run of a judge that is asked over an endpoint. It is written to and never read."""
 
 
-class JudgeSpec(Inputs):
-    """How a judge is made. `name` is `learned`, `learned:FOLDER`, `demonstrations`, or `truth` in worlds that know.
+def make_judge(spec: JudgeSpec, world: WorldSpec | None, context: Context) -> Judge:
+    """The judge of `spec`, for rollouts of `world` where that shapes it.
 
-    At most `labelled` labelled episodes are replayed in the world model to calibrate a judge by demonstrations.
-    `fingerprint` is that of a learned judge's files (`learned_fingerprint`).
+    Raises `InvalidInput` where there is none of that name, where it is not the one that was planned with, and for a
+    judge by demonstrations without a world model.
     """
+    kind = kind_of(spec.name)
+    if kind == TRUTH:
+        return TruthJudge()
+    if kind == LEARNED:
+        return _learned(spec)
+    if kind == VLM:
+        return _vlm(spec, context)
+    if kind == DEMONSTRATIONS:
+        if world is None:
+            raise InvalidInput("the judge by demonstrations looks at a world model's latents: give its checkpoint")
+        return _fitted(spec, world, context)
+    if kind == ENSEMBLE:
+        from arena.judges.ensemble import EnsembleJudge
 
-    name: str
-    dataset: Dataset
-    seed: int
-    labelled: int
-    fingerprint: str | None = None
+        parts = [spec.model_copy(update={"name": name, "fingerprint": None}) for name in members_of(spec.name)]
+        return EnsembleJudge([make_judge(part, world, context) for part in parts])
+    raise InvalidInput(f"there is no judge {spec.name!r}")
 
 
-def fitted_judge(spec: JudgeSpec, world: WorldSpec, context: Context) -> DemonstrationJudge:
+def judge_card(judge: Judge) -> Json | None:
+    """What is known of a judge, as JSON."""
+    return asdict(judge.card) if isinstance(judge, CardedJudge) else None
+
+
+def spent(judge: Judge) -> Json | None:
+    """What its questions cost so far, by model; None for judges that ask nobody."""
+    found = {f"{each.config.model} {each.sha256[:8]}": each.ledger.as_json() for each in _asking(judge)}
+    return found or None
+
+
+def spent_line(judge: Judge) -> str:
+    """The same in a few words; nothing for judges that ask nobody."""
+    return "; ".join(str(each.ledger) for each in _asking(judge))
+
+
+@contextmanager
+def ledger_kept(judge: Judge, context: Context, what: str) -> Iterator[None]:
+    """Writes what a run cost into the home's ledger when it ends, also where a budget or an error ended it."""
+    try:
+        yield
+    finally:
+        if (costs := spent(judge)) is not None:
+            line = {"time": time.time(), "what": what, "judge_sha256": judge.sha256, "spent": costs}
+            context.settings.home.mkdir(parents=True, exist_ok=True)
+            with (context.settings.home / LEDGER).open("a") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+
+def _asking(judge: Judge) -> list[VlmJudge]:
+    from arena.judges.ensemble import EnsembleJudge
+    from arena.judges.vlm.judge import VlmJudge
+
+    members = judge.members if isinstance(judge, EnsembleJudge) else (judge,)
+    return [member for member in members if isinstance(member, VlmJudge)]
+
+
+def _vlm(spec: JudgeSpec, context: Context) -> VlmJudge:
+    from arena.judges.vlm.config import parse_vlm
+    from arena.judges.vlm.judge import VlmJudge
+
+    config = parse_vlm(spec.name)
+    _check_planned(spec, config.sha256)
+    return VlmJudge(config, ArtifactReplies(context.artifacts))
+
+
+def _learned(spec: JudgeSpec) -> LearnedJudge:
+    from arena.learned.judging.judge import LearnedJudge
+
+    folder = learned_folder(spec.name)
+    _check_planned(spec, learned_fingerprint(folder))
+    return LearnedJudge.load(folder)
+
+
+def _check_planned(spec: JudgeSpec, found: str) -> None:
+    if spec.fingerprint not in (None, found):
+        raise InvalidInput(f"the judge {spec.name} is not the one that this was planned with: start it again")
+
+
+def _fitted(spec: JudgeSpec, world: WorldSpec, context: Context) -> DemonstrationJudge:
     """The judge of `spec` for rollouts of `world`: read where it was fitted before, else fitted and kept.
 
     Demonstrations are the recordings; the trials that calibrate it are imagined replays of others with known
@@ -63,51 +151,6 @@ def fitted_judge(spec: JudgeSpec, world: WorldSpec, context: Context) -> Demonst
         judge.save(folder / FILE)
 
     return DemonstrationJudge.load(context.artifacts.put(ref, fit) / FILE, encoder)
-
-
-def learned_judge(spec: JudgeSpec) -> LearnedJudge:
-    """The judge that `spec` names. Raises `InvalidInput` where there is none, or not the one that was planned with."""
-    from arena.learned.judging.judge import LearnedJudge
-
-    folder = learned_folder(spec.name)
-    if spec.fingerprint not in (None, learned_fingerprint(folder)):
-        raise InvalidInput(
-            f"the judge in {folder} is not the one that this evaluation was planned with: start it again"
-        )
-    return LearnedJudge.load(folder)
-
-
-def learned_folder(name: str) -> Path:
-    """Of `learned` the judge that ships, of `learned:FOLDER` the folder. Raises `InvalidInput` where there is none."""
-    folder = name.partition(":")[2]
-    if not folder:
-        return pretrained(JUDGE)
-    if not Path(folder).is_dir():
-        raise InvalidInput(f"there is no judge in {folder!r}: `dreamarena judge train` makes one")
-    return Path(folder).resolve()
-
-
-def learned_fingerprint(folder: Path) -> str:
-    """The same for the same judge wherever it lies: its manifest has the hash of every file."""
-    if not (folder / MANIFEST).is_file():
-        raise InvalidInput(f"{folder} has no {MANIFEST}: it holds no judge, or one that was never finished")
-    return file_sha256(folder / MANIFEST)
-
-
-def shipped_judge_covers(episodes: Sequence[Episode]) -> bool:
-    """Whether the judge that ships has learned everything that these episodes want, and seen their robots."""
-    from arena.learned.judging.folder import read_card
-
-    try:
-        card = read_card(pretrained(JUDGE))
-    except InvalidInput:
-        return False
-    return card.covers({episode.instruction for episode in episodes}, {episode.robot for episode in episodes})
-
-
-def judge_card(judge: DemonstrationJudge | LearnedJudge) -> Json:
-    """What is known of a judge, as JSON."""
-    return asdict(judge.card)
 
 
 def part_episodes(episodes: Sequence[Episode], seed: int) -> tuple[list[Episode], list[Episode]]:

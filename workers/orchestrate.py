@@ -14,7 +14,15 @@ from arena.scenes import beginnings, choose_episodes
 from workers.content import content_address
 from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
 from workers.jobs import Context, Json, Request
-from workers.judging import LEARNED, JudgeSpec, learned_fingerprint, learned_folder, shipped_judge_covers
+from workers.judge_specs import (
+    DEMONSTRATIONS,
+    LEARNED,
+    TRUTH,
+    JudgeSpec,
+    judge_spec,
+    members_of,
+    shipped_judge_covers,
+)
 from workers.registry import STAND_IN
 from workers.settings import SAMPLER_STEPS
 from workers.steps.judge import JudgeInputs
@@ -24,7 +32,6 @@ RunJobs = Callable[[Sequence[Request]], list[Json]]
 """Has jobs done, here or by workers, and returns their results in order."""
 
 ID_LETTERS = 16
-JUDGES = ("auto", LEARNED, "demonstrations", "truth")
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,8 @@ def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
         failed=tuple((trial["policy"], trial["reason"]) for outcome in outcomes for trial in outcome["failed"]),
     )
     [ranking] = run([Request("rank", ranked)])
-    return ranking
+    # What this run cost is no part of the result that is stored: a ranking that is looked up again costs nothing.
+    return {**ranking, "judge": {**ranking["judge"], "spent": judged["spent"]}} if judged.get("spent") else ranking
 
 
 def _open(context: Context, plan: EvaluationPlan, batches: Sequence[RolloutInputs], judge: JudgeSpec) -> str:
@@ -117,18 +125,11 @@ def _world_name(world: str) -> str:
 def _judge(plan: EvaluationPlan, knows: bool, dataset: Dataset, begun: Sequence[Episode]) -> JudgeSpec:
     """The judge that is asked for, or that fits the world (which `knows` success or not) and what its scenes want."""
     asked = plan.judge
-    if asked not in JUDGES and not asked.startswith(f"{LEARNED}:"):
-        raise InvalidInput(f"there is no judge {asked!r}, only {', '.join(JUDGES)} and {LEARNED}:FOLDER")
     if asked == "auto":
-        asked = "truth" if knows else LEARNED if shipped_judge_covers(begun) else "demonstrations"
-    if asked == "truth" and not knows:
+        asked = TRUTH if knows else LEARNED if shipped_judge_covers(begun) else DEMONSTRATIONS
+    if asked == TRUTH and not knows:
         raise InvalidInput(f"world {plan.world} does not know whether a trial succeeded: use --judge auto")
-    if asked == "demonstrations" and knows:
+    spec = judge_spec(asked, dataset, plan.seed, plan.labelled)
+    if knows and DEMONSTRATIONS in (spec.name, *members_of(spec.name)):
         raise InvalidInput("the judge by demonstrations looks at a world model's latents: use --judge truth here")
-    if asked.partition(":")[0] != LEARNED:
-        return JudgeSpec(name=asked, dataset=dataset, seed=plan.seed, labelled=plan.labelled)
-    folder = learned_folder(asked)
-    # By absolute path, because a worker may run elsewhere in the same file system; the one that ships is everywhere.
-    name = asked if asked == LEARNED else f"{LEARNED}:{folder}"
-    found = learned_fingerprint(folder)
-    return JudgeSpec(name=name, dataset=dataset, seed=plan.seed, labelled=plan.labelled, fingerprint=found)
+    return spec

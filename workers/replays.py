@@ -62,33 +62,44 @@ def imagined_films(
     """
     from arena.learned.judging.films import Film, stacked, track_of
 
+    found = []
+    for e, videos in imagined_videos(episodes, config.cameras, world, seed, context):
+        film = stacked({name: video.read() for name, video in videos.items()}, config)
+        found.append(
+            Film(f"replay of {e.id}", film, track_of(e.state), e.task, e.instruction, e.success, imagined=True)
+        )
+    return found
+
+
+def imagined_videos(
+    episodes: Sequence[Episode], views: Sequence[str], world: WorldSpec, seed: int, context: Context
+) -> Iterator[tuple[Episode, dict[str, VideoFrames]]]:
+    """Episodes imagined again by a world model, each with a video a view that is decoded when asked for.
+
+    Encoded as rollouts are, and kept as artifacts. Episodes at another rate than the model's are left out. Raises
+    `InvalidInput` where none is left.
+    """
     model = context.workshop.model(Path(world.name))
     usable = replayable(model, episodes)
     if episodes and not usable:
         raise InvalidInput(f"{world.name} imagines at {model.config.fps:g} Hz; no labelled episode is at that rate")
     # Batches of episodes of one length waste nothing on frames after the end.
     ordered = sorted(usable, key=lambda episode: (len(episode), episode.id))
-    found: list[Film] = []
     for start in range(0, len(ordered), BATCH):
         batch = ordered[start : start + BATCH]
-        made_from = [model.sha256, world.config_sha256, seed, list(config.cameras), [_sha256(e) for e in batch]]
+        made_from = [model.sha256, world.config_sha256, seed, list(views), [_sha256(e) for e in batch]]
         ref = reference("replays", content_address(made_from))
-        folder = context.artifacts.put(ref, _writer(model, batch, world, seed, config))
+        folder = context.artifacts.put(ref, _writer(model, batch, world, seed, views))
         for index, e in enumerate(batch):
-            frames = {name: VideoFrames(video_path(folder / str(index), name)).read() for name in config.cameras}
-            film = stacked(frames, config)
-            found.append(
-                Film(f"replay of {e.id}", film, track_of(e.state), e.task, e.instruction, e.success, imagined=True)
-            )
-        context.progress(len(found), len(ordered), "imagining labelled episodes")
-    return found
+            yield e, {name: VideoFrames(video_path(folder / str(index), name)) for name in views}
+        context.progress(start + len(batch), len(ordered), "imagining labelled episodes")
 
 
 def _writer(
-    model: WorldModel, batch: Sequence[Episode], world: WorldSpec, seed: int, config: JudgingConfig
+    model: WorldModel, batch: Sequence[Episode], world: WorldSpec, seed: int, views: Sequence[str]
 ) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
-        for index, (episode, film) in enumerate(imagined(model, batch, world, seed, config.cameras)):
+        for index, (episode, film) in enumerate(imagined(model, batch, world, seed, views)):
             for name, frames in film.items():
                 write_video(video_path(folder / str(index), name), frames, episode.fps, crf=CRF)
 

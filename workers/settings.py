@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError, field_validator
+from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from arena.contracts import InvalidInput
@@ -28,6 +28,14 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     artifacts: str | None = None
     """A folder or an fsspec URL, e.g. `s3://bucket/prefix`; by default a folder in `home`."""
+
+    secret: SecretStr | None = None
+    """What voters' tokens are signed with, 32 bytes or more; by default a file in `home`."""
+    vote_sign_in: bool = False
+    """Whether only people who signed in (or came from a crowd platform) may vote."""
+    vote_completion_url: str | None = None
+    """Where a crowd platform's workers are sent once they have voted `vote_completion_votes` times."""
+    vote_completion_votes: int = 20
 
     @field_validator("broker_url")
     @classmethod

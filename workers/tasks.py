@@ -8,6 +8,7 @@ from typing import Any
 
 from workers.jobs import Step
 from workers.steps import (
+    audit_judge,
     clone,
     ingest,
     judge,
@@ -23,6 +24,6 @@ from workers.steps import (
 
 _ALL: tuple[Step[Any], ...] = (
     ingest.STEP, record.STEP, train.STEP, rollout.STEP, judge.STEP, rank.STEP, replay.STEP, clone.STEP,
-    train_judge.STEP, measure_judge.STEP, record_policies.STEP,
+    train_judge.STEP, measure_judge.STEP, audit_judge.STEP, record_policies.STEP,
 )  # fmt: skip
 STEPS: Mapping[str, Step[Any]] = MappingProxyType({step.name: step for step in _ALL})

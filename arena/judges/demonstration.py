@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from arena.judges.calibration import (
     folds,
     log_loss,
 )
+from arena.judges.card import JudgeCard
 from arena.judges.latents import FEATURES, Demonstrations, LatentSpace, novelty
 from arena.judges.trials import LabelledTrial, Trial, as_trial, check_trials, task_key
 
@@ -42,26 +43,13 @@ MAX_SEEN = 6000
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
-class JudgeCard:
-    """What a judge was made from, and how good it was on labelled trials that it had not seen.
-
-    The measures are None where there were too few labels. `threshold` is the success probability from which
-    the judge says success. `base_rate` is the accuracy of always saying what is commoner.
-    """
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationCard(JudgeCard):
+    """`encoder` is the sha256 of the frames' encoder; `demonstrations` counts them by task."""
 
     encoder: str
     demonstrations: Mapping[str, int]
-    calibrated_on: int = 0
-    held_out: int = 0
-    threshold: float = 0.5
-    accuracy: float | None = None
-    base_rate: float | None = None
-    auc: float | None = None
-    calibration_error: float | None = None
     log_loss: float | None = None
-    task_accuracy: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,7 @@ class DemonstrationJudge:
 
     name = NAME
 
-    def __init__(self, encoder: FrameEncoder, fitted: _Fitted, card: JudgeCard) -> None:
+    def __init__(self, encoder: FrameEncoder, fitted: _Fitted, card: DemonstrationCard) -> None:
         self._encoder, self._fitted, self.card = encoder, fitted, card
         self.sha256 = hashlib.sha256(_payload(fitted, card)).hexdigest()
 
@@ -161,6 +149,19 @@ class DemonstrationJudge:
         )
         return Verdict(trial.id, self.name, self.sha256, probability, came, reason)
 
+    def guess(self, rollout: Rollout) -> float | None:
+        """The success probability that it would give if nothing were too strange for it, for audits.
+
+        None where it is uncalibrated, has no demonstration of the task, or the frames have no finite embedding.
+        """
+        trial = as_trial(rollout)
+        reference, logistic = self._fitted.references.get(task_key(trial)), self._fitted.logistic
+        embedding = np.asarray(self._encoder.encode(trial.frames))
+        if reference is None or logistic is None or not np.isfinite(embedding).all():
+            return None
+        features = reference.features(self._fitted.space.project(embedding)[0])
+        return float(logistic.probability(features[None], [task_key(trial)])[0])
+
     def _abstain(self, trial: LabelledTrial, why: str) -> Verdict:
         return Verdict(trial.id, self.name, self.sha256, None, None, why, abstained=True)
 
@@ -190,7 +191,7 @@ def _fit(
     judged: Sequence[tuple[str, bool, FloatArray]],
     seed: int,
     notes: list[str],
-) -> tuple[_Fitted, JudgeCard]:
+) -> tuple[_Fitted, DemonstrationCard]:
     """Everything from embeddings. The held-out trials shape nothing, not even the latent space."""
     success = np.array([outcome for _, outcome, _ in judged], dtype=bool)
     names = np.array([task for task, _, _ in judged])
@@ -205,7 +206,9 @@ def _fit(
     inside = [trial for trial, out in zip(trials, held, strict=True) if not out]
     outside = [trial for trial, out in zip(trials, held, strict=True) if out]
     demonstrated = np.concatenate([reference.frames for reference in references.values()])
-    card = JudgeCard(encoder, {task: len(reference.ends) for task, reference in references.items()})
+    card = DemonstrationCard(
+        encoder=encoder, demonstrations={task: len(reference.ends) for task, reference in references.items()}
+    )
     successes = sum(trial.success for trial in inside)
     if min(successes, len(inside) - successes) < LEAST_LABELS:
         notes.append(
@@ -252,7 +255,7 @@ def _thinned(frames: FloatArray, seed: int) -> FloatArray:
     return frames[np.sort(np.random.default_rng(seed).choice(len(frames), MAX_SEEN, replace=False))]
 
 
-def _scored(card: JudgeCard, logistic: TaskLogistic, held_out: Sequence[_Measured]) -> JudgeCard:
+def _scored(card: DemonstrationCard, logistic: TaskLogistic, held_out: Sequence[_Measured]) -> DemonstrationCard:
     """`card` with the judge's measures on trials that it has not seen."""
     if not held_out:
         return card
@@ -272,7 +275,7 @@ def _scored(card: JudgeCard, logistic: TaskLogistic, held_out: Sequence[_Measure
     )
 
 
-def _payload(fitted: _Fitted, card: JudgeCard) -> bytes:
+def _payload(fitted: _Fitted, card: DemonstrationCard) -> bytes:
     """The judge as the bytes of a safetensors file: arrays, and the rest as JSON in its metadata."""
     arrays = {
         "space.mean": fitted.space.mean,
@@ -301,7 +304,7 @@ def _payload(fitted: _Fitted, card: JudgeCard) -> bytes:
     return save(contiguous, metadata={"dreamarena": json.dumps(header, sort_keys=True)})
 
 
-def _read(path: Path, encoder: str) -> tuple[_Fitted, JudgeCard]:
+def _read(path: Path, encoder: str) -> tuple[_Fitted, DemonstrationCard]:
     """Raises `InvalidInput` for what `_payload` did not write, or what was fitted with another encoder."""
     try:
         with safe_open(path, "numpy") as file:
@@ -309,7 +312,7 @@ def _read(path: Path, encoder: str) -> tuple[_Fitted, JudgeCard]:
         arrays = load_file(path)
         if header["judge"] != NAME or header["version"] != VERSION:
             raise InvalidInput(f"{path} is a judge of another kind or version")
-        card = JudgeCard(**{**header["card"], "notes": tuple(header["card"]["notes"])})
+        card = DemonstrationCard(**{**header["card"], "notes": tuple(header["card"]["notes"])})
         fitted = _unpacked(header, arrays)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InvalidInput(f"{path} is not a readable demonstration judge: {error}") from error

@@ -6,6 +6,8 @@ from arena.store.catalog import Catalog
 from arena.store.database import open_database
 from arena.store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Jobs
 from arena.store.records import (
+    AuditRecord,
+    CastVote,
     EpisodeRecord,
     EvaluationRecord,
     EvaluationStatus,
@@ -13,14 +15,19 @@ from arena.store.records import (
     JobStatus,
     Lease,
     NotFound,
+    OfferRecord,
     PolicyRecord,
     RolloutRecord,
+    VoterRecord,
 )
 from arena.store.results import Results
+from arena.store.voting import Voting
 
 __all__ = [
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",
+    "AuditRecord",
+    "CastVote",
     "Catalog",
     "EpisodeRecord",
     "EvaluationRecord",
@@ -30,10 +37,13 @@ __all__ = [
     "Jobs",
     "Lease",
     "NotFound",
+    "OfferRecord",
     "PolicyRecord",
     "Results",
     "RolloutRecord",
     "Store",
+    "VoterRecord",
+    "Voting",
 ]
 
 
@@ -46,6 +56,7 @@ class Store:
         self.catalog = Catalog(self._database)
         self.results = Results(self._database)
         self.jobs = Jobs(self._database)
+        self.voting = Voting(self._database)
 
     def close(self) -> None:
         self._database.close()

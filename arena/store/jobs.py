@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from arena.store.database import Database, insert_new
@@ -59,6 +59,25 @@ class Jobs:
         if missing := [key for key in keys if key not in rows]:
             raise NotFound(f"there is no job {missing[0]!r} in the store")
         return [_record(rows[key]) for key in keys]
+
+    def recent(self, limit: int = 200) -> list[JobRecord]:
+        """The last ones that anything happened to, newest first."""
+        query = select(JobRow).order_by(JobRow.updated_at.desc(), JobRow.id.desc()).limit(limit)
+        with self._database.read() as session:
+            return [_record(row) for row in session.scalars(query)]
+
+    def counts(self) -> dict[JobStatus, int]:
+        """How many jobs there are in each state."""
+        query = select(JobRow.status, func.count()).group_by(JobRow.status)
+        with self._database.read() as session:
+            found = {JobStatus(status): int(count) for status, count in session.execute(query)}
+        return {status: found.get(status, 0) for status in JobStatus}
+
+    def finished(self, kind: str) -> list[JobRecord]:
+        """Jobs of a kind that are done, the newest first."""
+        query = select(JobRow).where(JobRow.kind == kind, JobRow.status == JobStatus.DONE)
+        with self._database.read() as session:
+            return [_record(row) for row in session.scalars(query.order_by(JobRow.finished_at.desc()))]
 
     def acquire(self, key: str, owner: str, seconds: float = LEASE_SECONDS) -> Lease | None:
         """Take a job's lease, or None where it is finished or another owner holds it.
@@ -169,4 +188,6 @@ def _record(row: JobRow) -> JobRecord:
         fence=row.fence,
         error=row.error,
         result=row.result,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )

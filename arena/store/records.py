@@ -89,6 +89,8 @@ class JobRecord:
     fence: int
     error: Json | None
     result: Json | None
+    created_at: float
+    updated_at: float
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,58 @@ class Lease:
     key: str
     owner: str
     fence: int
+
+
+@dataclass(frozen=True)
+class VoterRecord:
+    """Someone who votes, by an opaque id. `external` is a pseudonym of who that is where they came from (`origin`)."""
+
+    id: str
+    origin: str
+    external: str | None
+    facts: Json
+    created_at: float
+    tutored_at: float | None = None
+    forgotten_at: float | None = None
+
+
+@dataclass(frozen=True)
+class OfferRecord:
+    """A blind pair as one voter was shown it; see `arena.store.tables.OfferRow`."""
+
+    id: str
+    voter: str
+    kind: str
+    pair: str
+    scene_id: str
+    left_rollout: str
+    right_rollout: str
+    left_policy: str
+    right_policy: str
+    expected: str | None
+    repeats: str | None
+    propensity: float
+    issued_at: float
+    skipped_at: float | None = None
+
+
+@dataclass(frozen=True)
+class CastVote:
+    """A vote on an offer. `left_success` and `right_success` are shares in [0, 1]; `seconds` from pair to vote."""
+
+    offer_id: str
+    voter: str
+    choice: str
+    left_success: float | None
+    right_success: float | None
+    reason: str
+    seconds: float
+    created_at: float
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    event: str
+    voter: str | None
+    detail: Json
+    created_at: float

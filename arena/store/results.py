@@ -1,4 +1,4 @@
-"""What came of evaluating: evaluations, rollouts, verdicts and votes."""
+"""What came of evaluating: evaluations, rollouts and verdicts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from arena.contracts import Choice, Provenance, Rollout, Verdict, Vote
+from arena.contracts import Provenance, Rollout, Verdict
 from arena.store.database import Database, insert_new
 from arena.store.records import EvaluationRecord, EvaluationStatus, Json, NotFound, RolloutRecord
-from arena.store.tables import EvaluationRolloutRow, EvaluationRow, RolloutRow, VerdictRow, VoteRow
+from arena.store.tables import EvaluationRolloutRow, EvaluationRow, RolloutRow, VerdictRow
 
 
 class Results:
@@ -102,18 +102,6 @@ class Results:
         query = query.order_by(VerdictRow.rollout_id, VerdictRow.judge_sha256)
         with self._database.read() as session:
             return [_verdict(row) for row in session.scalars(query)]
-
-    def add_vote(self, vote: Vote) -> None:
-        """Append a vote. There is no way to change or withdraw one."""
-        values = asdict(vote) | {"choice": vote.choice.value, "created_at": time.time()}
-        with self._database.write() as session:
-            session.add(VoteRow(**values))
-
-    def votes(self) -> list[Vote]:
-        """In the order in which they were cast."""
-        with self._database.read() as session:
-            rows = session.scalars(select(VoteRow).order_by(VoteRow.id))
-            return [Vote(r.left, r.right, Choice(r.choice), r.voter, r.scene_id, r.seconds) for r in rows]
 
 
 def _evaluation(row: EvaluationRow) -> EvaluationRecord:

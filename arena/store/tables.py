@@ -116,19 +116,84 @@ class VerdictRow(Base):
     created_at: Mapped[float]
 
 
+class VoterRow(Base):
+    """Who votes. `external` is a pseudonym of who that is elsewhere, never a name: NULL for strangers and forgotten."""
+
+    __tablename__ = "voters"
+    __table_args__ = (UniqueConstraint("origin", "external"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    origin: Mapped[str]
+    external: Mapped[str | None]
+    facts: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+    tutored_at: Mapped[float | None]
+    forgotten_at: Mapped[float | None]
+
+
+class OfferRow(Base):
+    """A blind pair that one voter was shown, once: its row is there before anyone can vote on it.
+
+    `pair` names the two rollouts whichever side they are on. `expected` is the known answer of a gold pair, `repeats`
+    the offer whose sides this one swaps. `propensity` is the probability with which it was chosen.
+    """
+
+    __tablename__ = "offers"
+    __table_args__ = (UniqueConstraint("id"), UniqueConstraint("voter", "pair", "kind"))
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str]
+    voter: Mapped[str] = mapped_column(ForeignKey("voters.id"))
+    kind: Mapped[str]
+    pair: Mapped[str]
+    scene_id: Mapped[str]
+    left_rollout: Mapped[str]
+    right_rollout: Mapped[str]
+    left_policy: Mapped[str]
+    right_policy: Mapped[str]
+    expected: Mapped[str | None]
+    repeats: Mapped[str | None]
+    propensity: Mapped[float]
+    issued_at: Mapped[float]
+    skipped_at: Mapped[float | None]
+
+
 class VoteRow(Base):
-    """Append-only: triggers in the first migration refuse UPDATE and DELETE."""
+    """Append-only: triggers refuse UPDATE and DELETE. `offer_id` is unique, so that a pair is voted on once."""
 
     __tablename__ = "votes"
+    __table_args__ = (UniqueConstraint("offer_id"), Index(None, "voter", "created_at"))
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    left: Mapped[str] = mapped_column("left_policy")
-    right: Mapped[str] = mapped_column("right_policy")
+    offer_id: Mapped[str] = mapped_column(ForeignKey("offers.id"))
+    voter: Mapped[str] = mapped_column(ForeignKey("voters.id"))
     choice: Mapped[str]
-    voter: Mapped[str] = mapped_column(index=True)
-    scene_id: Mapped[str]
-    seconds: Mapped[float | None]
+    left_success: Mapped[float | None]
+    right_success: Mapped[float | None]
+    reason: Mapped[str]
+    seconds: Mapped[float]
     created_at: Mapped[float]
+
+
+class AuditRow(Base):
+    """What happened around voting that is no vote: append-only, like the votes."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    event: Mapped[str] = mapped_column(index=True)
+    voter: Mapped[str | None]
+    detail: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class OwnerRow(Base):
+    """Who submitted a policy, and so has no vote on it."""
+
+    __tablename__ = "owners"
+
+    policy: Mapped[str] = mapped_column(primary_key=True)
+    voter: Mapped[str] = mapped_column(ForeignKey("voters.id"), primary_key=True)
 
 
 class JobRow(Base):

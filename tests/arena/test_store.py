@@ -17,13 +17,11 @@ from alembic.runtime.migration import MigrationContext
 from arena.contracts import (
     ActionChunk,
     ActionSpace,
-    Choice,
     InvalidInput,
     PolicyCard,
     Provenance,
     Rollout,
     Verdict,
-    Vote,
     WorldCard,
 )
 from arena.store import EpisodeRecord, EvaluationStatus, JobStatus, NotFound, Store, jobs
@@ -84,7 +82,7 @@ def test_migrations_go_down_and_up_again(url: str) -> None:
         assert set(sa.inspect(connection).get_table_names()) == {"alembic_version"}
     database.close()
     store = Store(url)
-    assert store.results.votes() == []
+    assert store.voting.votes() == []
     store.close()
 
 
@@ -122,7 +120,7 @@ def write_many(url: str, worker: int, count: int) -> None:
     """One of several processes that open, migrate, and write at once."""
     store = Store(url)
     for index in range(count):
-        store.results.add_vote(Vote("a", "b", Choice.LEFT, voter=f"{worker}"))
+        store.voting.note("event", None, {"by": worker})
         store.jobs.submit(f"job-{index}", "test", {"index": index})
         lease = store.jobs.acquire(f"job-{index}", f"worker-{worker}")
         if lease is not None:
@@ -140,18 +138,10 @@ def test_eight_processes_write_without_a_lock_error(url: str) -> None:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * 8
     store = Store(url)
-    assert len(store.results.votes()) == 8 * 25
+    assert len(store.voting.audit()) == 8 * 25
     jobs_done = store.jobs.many([f"job-{index}" for index in range(25)])
     assert all(job.status is JobStatus.DONE and job.attempts == 1 and job.fence == 1 for job in jobs_done)
     store.close()
-
-
-def test_votes_cannot_be_changed(store: Store) -> None:
-    store.results.add_vote(Vote("a", "b", Choice.BOTH_BAD, "someone", "s1", 3.5))
-    for statement in ("UPDATE votes SET choice = 'right'", "DELETE FROM votes"):
-        with pytest.raises(sa.exc.DBAPIError, match="append-only"), store._database.connect() as connection:
-            connection.execute(sa.text(statement))
-    assert store.results.votes() == [Vote("a", "b", Choice.BOTH_BAD, "someone", "s1", 3.5)]
 
 
 def test_cards_come_back_as_they_were(store: Store) -> None:

@@ -36,7 +36,7 @@ def filled(settings: Settings) -> Store:
     """Policies `good` and `bad` in three scenes each, judged; the judge abstained once."""
     store, artifacts = Store(settings.store_url), Artifacts(settings.artifacts_location, settings.cache)
     store.results.open_evaluation("e" * 64, {"steps": 4}, "c" * 64, seed=0)
-    rollouts = [_rollout(policy, scene) for policy in ("good", "bad") for scene in range(SCENES)]
+    rollouts = [rollout_of(policy, scene) for policy in ("good", "bad") for scene in range(SCENES)]
     for rollout in rollouts:
         store.results.add_rollout(rollout, save_rollout(artifacts, rollout))
         store.results.add_verdict(_verdict(rollout))
@@ -44,7 +44,7 @@ def filled(settings: Settings) -> Store:
     return store
 
 
-def _rollout(policy: str, scene: int) -> Rollout:
+def rollout_of(policy: str, scene: int) -> Rollout:
     frames = np.zeros((4, 32, 48, 3), np.uint8)
     frames[:, :, ::4] = 60 * scene + 40
     return Rollout(

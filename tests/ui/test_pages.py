@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from arena.contracts import InvalidInput, RankedPolicy
+from arena.contracts import ActionSpace, InvalidInput, PolicyCard, RankedPolicy, WorldCard
 from arena.store import Store
 from tests.ui.browser import open_tab
 from tests.ui.conftest import HOSTILE
@@ -93,6 +93,60 @@ def test_a_film_that_is_gone_is_a_line_and_no_traceback(filled: Store, settings:
     page = rollouts_page()
     assert not page.exception
     assert "is not in" in page.error[0].value
+
+
+def page_of(module: str) -> AppTest:
+    return AppTest.from_string(f"from ui import {module}\n{module}.page()", default_timeout=SECONDS).run()
+
+
+@pytest.mark.parametrize("module", ["policies", "worlds", "jobs"])
+def test_every_page_of_an_empty_store_says_what_to_do_next(settings: Settings, module: str) -> None:
+    page = page_of(module)
+    assert not page.exception
+    assert "dreamarena" in page.info[0].value
+
+
+def test_a_policys_card_and_its_results_by_task(filled: Store) -> None:
+    filled.catalog.add_policy(PolicyCard("good", "bc:folder", "ab", ActionSpace.JOINT_POSITION, 5.0, 4, ("wrist",)))
+    page = page_of("policies")
+    assert not page.exception
+    card, results = (table.value for table in page.dataframe)
+    assert "bc:folder" in list(card["value"])
+    assert list(results["Judged success"]) == ["100%, 2/2", "100%, 1/1"]
+    assert "rollouts?evaluation=" in shown(page)
+
+
+def test_a_worlds_replays_are_drawn_only_for_the_world_they_are_of(filled: Store) -> None:
+    for name in ("mine", "other"):
+        filled.catalog.add_world(WorldCard(name, name * 8, 10.0, 4, ("wrist",)))
+    row = {"view": "all", "seconds": 1.0, "psnr": {"model": 25.0, "copy": 18.0, "wrong_action": 17.0, "ceiling": 33.0}}
+    filled.jobs.submit("replay-1", "replay", {"world": {"name": "/worlds/mine"}})
+    lease = filled.jobs.acquire("replay-1", "me")
+    assert lease is not None
+    filled.jobs.complete(lease, {"fidelity": [row]})
+    page = page_of("worlds")
+    assert not page.exception
+    assert len(page.get("plotly_chart")) == 1
+    assert "worldmodel replay" in page.info[0].value
+
+
+def test_jobs_show_progress_and_why_they_failed(filled: Store) -> None:
+    for key in ("a" * 16, "b" * 16, "c" * 16):
+        filled.jobs.submit(key, "rollout", {})
+    running, failing = filled.jobs.acquire("a" * 16, "me"), filled.jobs.acquire("b" * 16, "me")
+    assert running is not None
+    assert failing is not None
+    filled.jobs.progress(running, 3, 12, "imagining")
+    filled.jobs.fail(failing, {"message": "the <b>server</b> hung up"})
+    page = page_of("jobs")
+    assert not page.exception
+    assert {metric.label: metric.value for metric in page.metric} == {
+        "Queued": "1", "Running": "1", "Done": "0", "Failed": "1",
+    }  # fmt: skip
+    assert plain("the <b>server</b> hung up") in page.error[0].value
+    table = page.dataframe[0].value
+    assert sorted(table["Status"]) == ["failed", "queued", "running"]
+    assert "3/12" in list(table["Progress"])
 
 
 def test_films_outside_the_artifacts_are_refused(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from arena.learned.judging.fitting import Lessons, train_judge
 from arena.learned.judging.judge import LearnedJudge
 from arena.learned.judging.network import JudgingConfig
 from tests.workers.dots import FPS, LENGTH, SIZE, DotWorkshop, DotWorld, dot_context, picture, write_dataset
-from workers import judging
+from workers import judge_specs
 from workers.evaluation import Dataset
 from workers.jobs import Context, Json, Request
 from workers.orchestrate import EvaluationPlan, evaluate
@@ -141,19 +141,19 @@ def test_abstentions_are_counted_and_are_no_failures(
 def test_auto_takes_the_shipped_judge_only_where_it_covers_the_scenes(
     context: Context, dataset: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "pretrained", lambda name: folder)
+    monkeypatch.setattr(judge_specs, "pretrained", lambda name: folder)
     found = ranked(context, dataset, "auto")
     assert found["judge"]["name"] == "learned"
     episodes = Dataset.at(dataset).episodes(context)
-    assert judging.shipped_judge_covers(episodes)
-    assert not judging.shipped_judge_covers([*episodes, replace(episodes[0], instruction="go along y")])
-    assert not judging.shipped_judge_covers([replace(episodes[0], robot="panda")])
+    assert judge_specs.shipped_judge_covers(episodes)
+    assert not judge_specs.shipped_judge_covers([*episodes, replace(episodes[0], instruction="go along y")])
+    assert not judge_specs.shipped_judge_covers([replace(episodes[0], robot="panda")])
 
     def none_ships(name: str) -> Path:
         raise InvalidInput("no weights")
 
-    monkeypatch.setattr(judging, "pretrained", none_ships)
-    assert not judging.shipped_judge_covers(episodes)
+    monkeypatch.setattr(judge_specs, "pretrained", none_ships)
+    assert not judge_specs.shipped_judge_covers(episodes)
     with pytest.raises(InvalidInput, match="no weights"):
         ranked(context, dataset, "learned")
 

@@ -11,9 +11,11 @@ from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
 from workers.cli.judge import Judge
 from workers.cli.policy import Policy
+from workers.cli.rank import Rank
 from workers.cli.record import Record
 from workers.cli.ui import Ui
 from workers.cli.validate import Validate
+from workers.cli.votes import Votes
 from workers.cli.worker import Worker
 from workers.cli.worldmodel import WorldModel
 
@@ -23,6 +25,7 @@ Dreamarena = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Leaderboard, subcommand("leaderboard")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Rank, subcommand("rank")]
     | Annotated[Validate, subcommand("validate")]
     | Annotated[Demo, subcommand("demo")]
     | Annotated[TrainDemo, subcommand("train-demo")]
@@ -30,5 +33,6 @@ Dreamarena = (
     | Annotated[Judge, subcommand("judge")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]
+    | Annotated[Votes, subcommand("votes")]
     | Annotated[Ui, subcommand("ui")]
 )

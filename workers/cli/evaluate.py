@@ -41,7 +41,8 @@ class Evaluate:
     seed: int = 0
     judge: str = "auto"
     """`learned` (or learned:FOLDER) looks at pixels, `demonstrations` compares with recordings, `truth` asks a world
-    that knows; `auto` picks what fits the world and the scenes."""
+    that knows; `vlm:MODEL@URL` or a FILE.toml asks a vision-language model, `ensemble:A,B` several judges; `auto` picks
+    what fits the world and the scenes."""
     batch: int = 8
     """Scenes that are run together; workers share an evaluation by batches."""
     sampler_steps: int = SAMPLER_STEPS
@@ -59,7 +60,7 @@ class Evaluate:
         from workers.orchestrate import EvaluationPlan, evaluate
 
         plan = EvaluationPlan(**{name: value for name, value in asdict(self).items() if name != "json"})
-        found = evaluate(session.context, plan, session.run)
+        found = _with_audit(evaluate(session.context, plan, session.run), session)
         return Answer(found, lambda console: show_ranking(found, console))
 
 
@@ -73,7 +74,7 @@ class Leaderboard:
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
-        found = dict(finished_evaluation(session, self.evaluation).result or {})
+        found = _with_audit(dict(finished_evaluation(session, self.evaluation).result or {}), session)
         return Answer(found, lambda console: show_ranking(found, console))
 
 
@@ -102,9 +103,27 @@ def show_ranking(found: dict[str, Any], console: Console) -> None:
             f"judge {found['judge']['name']}: right on {card['accuracy']:.0%} of {card['held_out']} held-out labelled "
             f"trials (always saying what is commoner: {card['base_rate']:.0%})"
         )
+    for model, cost in (found["judge"].get("spent") or {}).items():
+        console.print(f"{model}: {cost['calls']} calls, {cost['replayed']} answered from the cache", markup=False)
+    if "audit" in found["judge"]:
+        console.print(_audit_line(found["judge"]["audit"]), markup=False, soft_wrap=True)
     for note in found["notes"]:
         console.print(f"note: {note}", markup=False)
     console.print(f"evaluation {found['evaluation']}")
+
+
+def _with_audit(found: dict[str, Any], session: Session) -> dict[str, Any]:
+    """A ranking with what the newest audit of its judge says; null where it was never audited."""
+    from workers.steps.audit_judge import audit_of
+
+    judge = found["judge"]
+    return {**found, "judge": {**judge, "audit": audit_of(session.context, judge["sha256"])}}
+
+
+def _audit_line(audit: dict[str, Any] | None) -> str:
+    if audit is None:
+        return "the judge was not audited: see `dreamarena judge audit --help`"
+    return f"the judge {'passed' if audit['passed'] else 'FAILED'} its audit: {audit['page']}"
 
 
 def _row(policy: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`dreamarena judge`: train the learned success judge, and measure it."""
+"""`dreamarena judge`: train the learned success judge, measure it, and audit any judge."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import subcommand
 
+from workers.cli.audit import Audit
 from workers.cli.session import Answer, Session
 from workers.settings import SAMPLER_STEPS
 
@@ -104,9 +105,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class Judge:
-    """Train the learned success judge, and measure it."""
+    """Train the learned success judge, measure it, and audit any judge."""
 
-    command: Annotated[Train, subcommand("train")] | Annotated[Measure, subcommand("measure")]
+    command: (
+        Annotated[Train, subcommand("train")]
+        | Annotated[Measure, subcommand("measure")]
+        | Annotated[Audit, subcommand("audit")]
+    )
 
 
 def _world(folder: Path | None, sampler_steps: int, guidance: float) -> dict[str, Any]:

@@ -32,9 +32,9 @@ class Ui:
             raise InvalidInput("the pages need streamlit: pip install 'dreamarena[ui]'")
         if not 0 < self.port < 65536:
             raise InvalidInput(f"--port must be 1 to 65535, not {self.port}")
-        app = Path(spec.origin).with_name("app.py")
+        app = Path(spec.origin).with_name("server.py")
         options = ["--server.port", str(self.port), "--server.address", self.host]
-        quiet = ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
+        quiet = ["--server.headless", "true", "--browser.gatherUsageStats", "false", "--client.toolbarMode", "viewer"]
         environment = dict(os.environ)
         if self.home is not None:
             environment["DREAMARENA_HOME"] = str(self.home.resolve())

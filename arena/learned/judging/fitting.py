@@ -15,8 +15,8 @@ from arena.judges.latents import LatentSpace
 from arena.learned.judging.familiar import Familiar, limit_of
 from arena.learned.judging.films import Film, Progress, films_sha256, wording
 from arena.learned.judging.folder import read_judge, rounded
-from arena.learned.judging.judge import Fitted, JudgeCard, LearnedJudge, read_film
-from arena.learned.judging.measures import Judged, blind_controls, cautious_threshold
+from arena.learned.judging.judge import Fitted, LearnedCard, LearnedJudge, read_film
+from arena.learned.judging.measures import blind_controls, cautious_threshold, judged
 from arena.learned.judging.network import JudgingConfig, JudgingNetwork
 from arena.learned.judging.training import Films, train_network
 
@@ -87,7 +87,7 @@ def train_judge(
 
 
 def calibrated(
-    fitted: Fitted, card: JudgeCard, films: Sequence[Film], seed: int, progress: Progress | None = None
+    fitted: Fitted, card: LearnedCard, films: Sequence[Film], seed: int, progress: Progress | None = None
 ) -> LearnedJudge:
     """Set limits, probabilities and threshold on one half of `films`, and measure on the other.
 
@@ -120,8 +120,8 @@ def calibrated(
     return LearnedJudge(fitted, _measured(LearnedJudge(fitted, card), outside, seed, progress))
 
 
-def _measured(judge: LearnedJudge, films: Sequence[Film], seed: int, progress: Progress | None) -> JudgeCard:
-    found = Judged.of(judge, films, progress).measures(judge.card.threshold)
+def _measured(judge: LearnedJudge, films: Sequence[Film], seed: int, progress: Progress | None) -> LearnedCard:
+    found = judged(judge, films, progress).measures(judge.card.threshold)
     controls = {
         name: {"balanced_accuracy": control.balanced_accuracy, "auc": control.auc, "task_auc": control.task_auc}
         for name, control in blind_controls(judge, films, seed, progress).items()
@@ -149,13 +149,13 @@ def _parted(films: Sequence[Film], seed: int) -> tuple[list[Film], list[Film]]:
     ]
 
 
-def _first_card(lessons: Lessons, seed: int, sha256: str) -> JudgeCard:
+def _first_card(lessons: Lessons, seed: int, sha256: str) -> LearnedCard:
     known = [film for film in lessons.training if film.success is not None]
     imagined = sum(film.imagined for film in known)
     notes = []
     if lessons.calibration and not any(film.imagined for film in lessons.calibration):
         notes.append("calibrated on recordings: no imagined rollout was ever shown to it")
-    return JudgeCard(
+    return LearnedCard(
         instructions=tuple(sorted({film.instruction for film in known})),
         tasks=tuple(sorted({film.task for film in known})),
         robots=lessons.robots,

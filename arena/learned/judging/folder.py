@@ -21,7 +21,7 @@ from arena.judges.calibration import Logistic, TaskLogistic
 from arena.judges.latents import LatentSpace
 from arena.learned.folders import check_finite, from_json, load_tensors, read_file
 from arena.learned.judging.familiar import Familiar
-from arena.learned.judging.judge import Fitted, JudgeCard
+from arena.learned.judging.judge import Fitted, LearnedCard
 from arena.learned.judging.network import TRACK, JudgingConfig, JudgingNetwork
 
 FORMAT = "dreamarena-judge-2"
@@ -32,7 +32,7 @@ FAMILIAR = ("looks", "features")
 NETWORK = "network."
 
 
-def write_judge(folder: Path, fitted: Fitted, card: JudgeCard) -> None:
+def write_judge(folder: Path, fitted: Fitted, card: LearnedCard) -> None:
     """Raises `InvalidInput` where the folder exists, or for weights beyond fp16."""
     config, weights = _config_bytes(fitted, card), _weight_bytes(fitted)
     with atomic_directory(folder) as partial:
@@ -41,7 +41,7 @@ def write_judge(folder: Path, fitted: Fitted, card: JudgeCard) -> None:
         (partial / CARD).write_text(_card_text(fitted, card))
 
 
-def read_judge(folder: Path) -> tuple[Fitted, JudgeCard]:
+def read_judge(folder: Path) -> tuple[Fitted, LearnedCard]:
     """Raises `InvalidInput` (or `DamagedArtifact`) for files that are missing or altered, a config out of range,
     weights whose names or shapes are not exactly the judge's, and numbers that are not finite.
     """
@@ -65,12 +65,12 @@ def read_judge(folder: Path) -> tuple[Fitted, JudgeCard]:
     return fitted, card
 
 
-def read_card(folder: Path) -> JudgeCard:
+def read_card(folder: Path) -> LearnedCard:
     """The card of a judge alone. Raises `InvalidInput` where there is none."""
     return _parse(folder / CONFIG, read_file(folder / CONFIG, MAX_CONFIG_BYTES, WHAT))[1]
 
 
-def sha256_of(fitted: Fitted, card: JudgeCard) -> str:
+def sha256_of(fitted: Fitted, card: LearnedCard) -> str:
     """Of everything that shapes a verdict, and the card: the same for a judge and for what is read of its folder."""
     return hashlib.sha256(_config_bytes(fitted, card) + _weight_bytes(fitted)).hexdigest()
 
@@ -86,7 +86,7 @@ def rounded(network: JudgingNetwork) -> JudgingNetwork:
 _NUMBERS: Mapping[str, tuple[int, ...]] = {"track_mean": (TRACK,), "track_scale": (TRACK,)}
 
 
-def _config_bytes(fitted: Fitted, card: JudgeCard) -> bytes:
+def _config_bytes(fitted: Fitted, card: LearnedCard) -> bytes:
     described = {
         "format": FORMAT,
         "config": asdict(fitted.config),
@@ -104,7 +104,7 @@ def _config_bytes(fitted: Fitted, card: JudgeCard) -> bytes:
             "apart": fitted.apart_limit,
             "grip": fitted.grip_limit,
         },
-        "card": asdict(card),
+        "card": _in_order(card),
     }
     return json.dumps(described, indent=1, allow_nan=True).encode()
 
@@ -120,7 +120,20 @@ def _weight_bytes(fitted: Fitted) -> bytes:
     return save(tensors)
 
 
-def _card_text(fitted: Fitted, card: JudgeCard) -> str:
+_CARD_ORDER = (
+    "instructions", "tasks", "robots", "trained_on", "trained_on_imagined", "world", "calibrated_on", "held_out",
+    "threshold", "accuracy", "base_rate", "auc", "calibration_error", "false_success", "abstained", "task_accuracy",
+    "controls", "seed", "data_sha256", "notes",
+)  # fmt: skip
+"""How a card's fields are written: a judge's hash is of these bytes, so their order is part of the format."""
+
+
+def _in_order(card: LearnedCard) -> dict[str, Any]:
+    values = asdict(card)
+    return {name: values.pop(name) for name in _CARD_ORDER} | values
+
+
+def _card_text(fitted: Fitted, card: LearnedCard) -> str:
     config, parameters = fitted.config, sum(p.numel() for p in fitted.network.parameters())
     measures = "".join(f"  - {name}: {_shown(value)}\n" for name, value in _measures(card).items())
     controls = "".join(
@@ -144,7 +157,7 @@ def _card_text(fitted: Fitted, card: JudgeCard) -> str:
     )
 
 
-def _measures(card: JudgeCard) -> dict[str, object]:
+def _measures(card: LearnedCard) -> dict[str, object]:
     return {
         "accuracy": card.accuracy,
         "always saying what is commoner": card.base_rate,
@@ -160,12 +173,12 @@ def _shown(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _parse(path: Path, data: bytes) -> tuple[Mapping[str, Any], JudgeCard]:
+def _parse(path: Path, data: bytes) -> tuple[Mapping[str, Any], LearnedCard]:
     try:
         described = json.loads(data)
         if described["format"] != FORMAT:
             raise InvalidInput(f"{path}: format {described['format']!r} is not {FORMAT!r}")
-        card = from_json(JudgeCard, described["card"])
+        card = from_json(LearnedCard, described["card"])
         if not (math.isfinite(card.threshold) and all(isinstance(each, str) for each in card.instructions)):
             raise ValueError("a card that cannot be")
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -12,6 +12,7 @@ import torch
 
 from arena.contracts import FloatArray, InvalidInput, Rollout, Verdict
 from arena.judges.calibration import Logistic, TaskLogistic
+from arena.judges.card import JudgeCard
 from arena.learned.judging.familiar import Familiar, looks
 from arena.learned.judging.films import Film, film_of_rollout, wording
 from arena.learned.judging.network import POSITION, JudgingConfig, JudgingNetwork, smooth_maximum, words_of
@@ -23,13 +24,13 @@ MAX_FRAMES = 64
 """Frames that are looked at together, so that a long rollout does not fill the memory."""
 
 
-@dataclass(frozen=True)
-class JudgeCard:
-    """What a judge was made from, and how good it was on labelled trials that shaped nothing of it.
+@dataclass(frozen=True, kw_only=True)
+class LearnedCard(JudgeCard):
+    """What a judge was made from, beside how good it is.
 
-    `threshold` is the success probability from which it says success. `false_success` is the share of true failures
-    that it calls successes. All measures leave out what it `abstained` from. `controls` are its measures when it
-    is shown too little to know: it has to be near chance there.
+    `world` is the sha256 of the world model whose replays it knows, or nothing. `false_success` is the share of true
+    failures that it calls successes. All measures leave out what it `abstained` from. `controls` are its measures when
+    it is shown too little to know: it has to be near chance there.
     """
 
     instructions: tuple[str, ...]
@@ -38,21 +39,11 @@ class JudgeCard:
     trained_on: int = 0
     trained_on_imagined: int = 0
     world: str = ""
-    """The sha256 of the world model whose replays it knows, or nothing."""
-    calibrated_on: int = 0
-    held_out: int = 0
-    threshold: float = 0.5
-    accuracy: float | None = None
-    base_rate: float | None = None
-    auc: float | None = None
-    calibration_error: float | None = None
     false_success: float | None = None
     abstained: int = 0
-    task_accuracy: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seed: int = 0
     data_sha256: str = ""
-    notes: tuple[str, ...] = ()
 
     def covers(self, instructions: set[str], robots: set[str]) -> bool:
         """Whether all of these were learned from."""
@@ -112,7 +103,7 @@ class LearnedJudge:
 
     name = NAME
 
-    def __init__(self, fitted: Fitted, card: JudgeCard) -> None:
+    def __init__(self, fitted: Fitted, card: LearnedCard) -> None:
         from arena.learned.judging.folder import sha256_of
 
         self.fitted, self.card, self.sha256 = fitted, card, sha256_of(fitted, card)
@@ -140,6 +131,16 @@ class LearnedJudge:
         best = int(reading.success.argmax())
         reason = f"most like done in frame {best + 1} of {len(reading.success)}, at most {came:.0f}% of the way"
         return Verdict(film.id, self.name, self.sha256, self.probability(reading, film.instruction), came, reason)
+
+    def guess(self, rollout: Rollout) -> float | None:
+        """The success probability that it would give if it never abstained, for audits; None where it cannot see."""
+        try:
+            film = film_of_rollout(rollout, self.fitted.config)
+        except InvalidInput:
+            return None
+        if film.track is not None and not bool(film.track.isfinite().all()):
+            return None
+        return self.probability(read_film(self.fitted, film), film.instruction)
 
     def probability(self, reading: FilmReading, instruction: str) -> float:
         """That the film shows a success, whether or not the judge should speak at all."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arena.contracts import InvalidInput
-from arena.learned.judging.contrary import is_contrary
+from arena.judges.contrary import is_contrary
 from arena.learned.judging.films import Film, Progress
 from arena.learned.judging.network import TRACK, JudgingConfig, JudgingNetwork, Readings, smooth_maximum, words_of
 from arena.learned.optimise import Schedule, optimise

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from arena.contracts import FloatArray, Frames, InvalidInput, Verdict
+from arena.contracts import ActionChunk, ActionSpace, FloatArray, Frames, InvalidInput, Provenance, Rollout, Verdict
 from arena.judges.demonstration import DemonstrationJudge
 from arena.judges.trials import LabelledTrial, split_demonstrations
 
@@ -125,6 +125,26 @@ def test_abstains_on_what_is_unlike_everything_seen(judge: DemonstrationJudge) -
         verdict = judge.judge_trial(LabelledTrial("x", {"camera": frames}, "right", "", None))
         assert verdict.abstained
         assert "novelty" in verdict.reason
+
+
+def as_rollout(shown: LabelledTrial) -> Rollout:
+    still = np.zeros((FRAMES, 7))
+    return Rollout(
+        id=shown.id, policy="p", world="w", scene_id="s", task=shown.task, instruction=shown.instruction, seed=0,
+        fps=10.0, frames=shown.frames, state=still,
+        action=ActionChunk(still[1:], ActionSpace.CARTESIAN_POSITION, 10.0), step_seconds=(),
+        provenance=Provenance("", "", "", "", ""),
+    )  # fmt: skip
+
+
+def test_it_can_be_made_to_guess_where_it_abstains(judge: DemonstrationJudge) -> None:
+    known = as_rollout(trial(1.0, 5450))
+    assert judge.guess(known) == probability(judge.judge(known))
+    strange = dataclasses.replace(known, frames={"camera": 255 - video(1.0, 5400)})
+    assert judge.judge(strange).abstained
+    assert judge.guess(strange) is not None
+    assert judge.guess(dataclasses.replace(known, task="fold the towel")) is None
+    assert DemonstrationJudge(Broken(), judge._fitted, judge.card).guess(known) is None
 
 
 def test_abstains_on_an_embedding_that_is_not_finite(judge: DemonstrationJudge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from arena.contracts import ActionChunk, ActionSpace, InvalidInput, Provenance, Rollout, Verdict
 from arena.episodes.atomic import MANIFEST
 from arena.episodes.errors import DamagedArtifact
+from arena.judges.contrary import is_contrary
 from arena.learned.judging import training
-from arena.learned.judging.contrary import is_contrary
 from arena.learned.judging.films import Film, film_of_rollout
 from arena.learned.judging.fitting import Lessons, train_judge
 from arena.learned.judging.folder import CONFIG, WEIGHTS
@@ -25,6 +26,7 @@ from arena.learned.judging.judge import LearnedJudge, peak, read_film
 from arena.learned.judging.measures import blind_controls, cautious_threshold, measure
 from arena.learned.judging.network import JudgingConfig, smooth_maximum
 from arena.learned.judging.training import Films, train_network
+from workers.registry import JUDGE, pretrained
 
 HEIGHT, WIDTH = 16, 24
 SMALL = JudgingConfig(
@@ -233,6 +235,23 @@ def test_frames_of_another_size_are_resized(judge: LearnedJudge) -> None:
     assert film_of_it.frames.shape == shown.frames.shape
     # Twice interpolated, it is softer than what was learned from: strange perhaps, but no other film.
     assert judge.probability(read_film(judge.fitted, film_of_it), film_of_it.instruction) > judge.card.threshold
+
+
+def test_it_can_be_made_to_guess_where_it_abstains(judge: LearnedJudge) -> None:
+    known = rollout(TRIED[0])
+    assert judge.guess(known) == judge.probability(read_film(judge.fitted, TRIED[0]), TRIED[0].instruction)
+    told = replace(known, instruction="fold the towel")
+    assert judge.judge(told).abstained
+    assert judge.guess(told) is not None
+    assert judge.guess(replace(known, frames={})) is None
+    assert judge.guess(replace(known, state=np.full_like(known.state, np.nan))) is None
+
+
+def test_its_hash_is_that_of_its_files(judge: LearnedJudge, folder: Path) -> None:
+    """Whatever becomes of the classes: a judge keeps the hash that its verdicts are stored under."""
+    for made, at in ((judge, folder), (LearnedJudge.load(pretrained(JUDGE)), pretrained(JUDGE))):
+        written = (at / CONFIG).read_bytes() + (at / WEIGHTS).read_bytes()
+        assert made.sha256 == hashlib.sha256(written).hexdigest()
 
 
 def test_saved_and_loaded_it_is_the_same_judge(judge: LearnedJudge, tmp_path: Path) -> None:

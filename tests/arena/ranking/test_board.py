@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from scipy.stats import spearmanr
 
-from arena import bradley_terry
 from arena.contracts import Choice, InvalidInput, RankedPolicy, Ranking, Vote
-from arena.ranking import rank
+from arena.ranking import Ballots, Column, make_board, rank
+from arena.ranking.ballots import CHOICES
+from arena.ranking.davidson import VIRTUAL_TIES
+from arena.ranking.fit import fit, prepare
+from tests.arena.ranking.simulating import Crowd
 
 
-def simulate(
-    strengths: Sequence[float], scenes: int, seed: int, *, bias: float = 0.0, ties: float = 0.0, judge: str = "j"
-) -> list[Vote]:
-    """Every pair in every scene, sides by coin; ties leave the expected score as it is."""
+def simulate(strengths: Sequence[float], scenes: int, seed: int, *, bias: float = 0.0, judge: str = "j") -> list[Vote]:
+    """Every pair in every scene, sides by coin, without ties."""
     rng = np.random.default_rng(seed)
     votes = []
     for scene in range(scenes):
         for pair in itertools.combinations(range(len(strengths)), 2):
             left, right = pair if rng.random() < 0.5 else pair[::-1]
             expected = 1 / (1 + np.exp(-(strengths[left] - strengths[right] + bias)))
-            tie = ties * 2 * min(expected, 1 - expected)
-            draw = rng.random()
-            choice = "left" if draw < expected - tie / 2 else "tie" if draw < expected + tie / 2 else "right"
+            choice = "left" if rng.random() < expected else "right"
             votes.append(Vote(f"p{left}", f"p{right}", Choice(choice), judge, str(scene)))
     return votes
 
@@ -63,18 +64,20 @@ def test_agrees_with_reference_scores_on_real_votes(shared: Path) -> None:
     assert len(ranking.policies) == 59
     assert ranking.comparisons == 8931
     assert len(ranking.groups) == 1
-    assert spearmanr(ours, theirs).statistic > 0.995
-    assert np.corrcoef(ours, np.log(theirs))[0, 1] > 0.995
-    assert np.mean([policy.high - policy.low for policy in ranking.policies]) < 1.0
+    assert spearmanr(ours, theirs).statistic > 0.998
+    assert np.corrcoef(ours, np.log(theirs))[0, 1] > 0.999
     assert any("clustered by voter" in note for note in ranking.notes)
+    widths = [policy.high - policy.low for policy in ranking.policies]
+    # In votes that decide, ties apart, a logit is twice as long as where they count as halves; 39% here are ties.
+    assert np.mean(widths) < 1.5
 
 
-@pytest.mark.parametrize(("scenes", "ties"), [(8, 0.0), (30, 0.0), (30, 0.6)])
-def test_intervals_cover_the_truth(scenes: int, ties: float) -> None:
+@pytest.mark.parametrize("scenes", [8, 30])
+def test_intervals_cover_the_truth(scenes: int) -> None:
     strengths = np.linspace(-1, 1, 5)
     covered, placed = [], []
-    for seed in range(100):
-        policies = named(rank(simulate(strengths, scenes, seed, bias=0.3, ties=ties)))
+    for seed in range(50):
+        policies = named(rank(simulate(strengths, scenes, seed, bias=0.3)))
         covered += [policies[f"p{i}"].low <= s <= policies[f"p{i}"].high for i, s in enumerate(strengths)]
         placed.append(all(policies[f"p{i}"].rank_low <= 5 - i <= policies[f"p{i}"].rank_high for i in range(5)))
     assert 0.92 <= np.mean(covered) <= (1.0 if scenes < 10 else 0.985)
@@ -88,14 +91,13 @@ def test_enough_comparisons_settle_the_order() -> None:
 
 
 def test_left_bias_is_recovered_and_does_not_enter_the_scores() -> None:
-    votes = simulate([-0.5, 0.0, 0.5], 400, seed=1, bias=0.8)
-    data = _comparisons(votes)
-    model = bradley_terry.fit(data, left_bias=True)
-    assert model.bias is not None
-    assert model.bias_error is not None
-    assert abs(model.bias - 0.8) < 3 * model.bias_error
-    assert model.bias_error < 0.1
-    np.testing.assert_allclose(model.strength, [-0.5, 0.0, 0.5], atol=0.2)
+    board = make_board(Ballots.of(simulate([-0.5, 0.0, 0.5], 400, seed=1, bias=0.8)))
+    (bias,) = board.left_bias
+    assert bias.low < 0.8 < bias.high
+    assert bias.high - bias.low < 0.4
+    assert bias.share == pytest.approx(1 / (1 + np.exp(-bias.logits)))
+    scores = {item.name: item.score for item in board.policies}
+    np.testing.assert_allclose([scores[name] for name in ("p0", "p1", "p2")], [-0.5, 0.0, 0.5], atol=0.2)
 
 
 def test_sides_that_were_never_swapped_cannot_show_a_bias() -> None:
@@ -196,28 +198,82 @@ def test_a_policy_compared_with_itself_is_refused() -> None:
         rank([Vote("a", "a", Choice.TIE, "j", "s")])
 
 
-def test_sandwich_equals_statsmodels_where_the_prior_does_not_matter() -> None:
-    data = _comparisons(simulate([-1.0, 0.0, 1.0], 400, seed=4))
-    ours = bradley_terry.fit(data, left_bias=False)
-    design = np.zeros((len(data.score), 2))
+def test_sandwich_equals_statsmodels_where_the_prior_and_leverage_do_not_matter() -> None:
+    ballots = Ballots.of(simulate([-1.0, 0.0, 1.0], 400, seed=4))
+    ours = fit(prepare(ballots, left_bias=False))
+    assert ours.data.clustered_by == "scene"
+    design = np.zeros((len(ballots), 2))
     for policy in (1, 2):
-        design[:, policy - 1] = (data.left == policy).astype(float) - (data.right == policy)
-    theirs = sm.GLM(data.score, design, family=sm.families.Binomial()).fit(
-        cov_type="cluster", cov_kwds={"groups": data.cluster}
+        design[:, policy - 1] = (ballots.left == policy).astype(float) - (ballots.right == policy)
+    theirs = sm.GLM((ballots.choice == 0).astype(float), design, family=sm.families.Binomial()).fit(
+        cov_type="cluster", cov_kwds={"groups": ours.data.cluster}
     )
     np.testing.assert_allclose(ours.strength[1:] - ours.strength[0], theirs.params, atol=0.01)
     contrast = np.array([[-1.0, 1, 0], [-1, 0, 1]])
     np.testing.assert_allclose(contrast @ ours.covariance @ contrast.T, theirs.cov_params(), rtol=0.02)
 
 
-def _comparisons(votes: Sequence[Vote]) -> bradley_terry.Comparisons:
-    names = sorted({vote.left for vote in votes} | {vote.right for vote in votes})
-    score = {Choice.LEFT: 1.0, Choice.RIGHT: 0.0, Choice.TIE: 0.5, Choice.BOTH_BAD: 0.5}
-    return bradley_terry.Comparisons(
-        tuple(names),
-        np.array([names.index(vote.left) for vote in votes]),
-        np.array([names.index(vote.right) for vote in votes]),
-        np.array([score[vote.choice] for vote in votes]),
-        np.unique([vote.scene_id for vote in votes], return_inverse=True)[1],
-        "scene",
+def test_davidson_equals_a_general_optimiser() -> None:
+    ballots = Crowd((-1.0, -0.2, 0.4, 0.8), voters=30, each=40).votes(3)
+    found = fit(prepare(ballots)).found
+    d = lambda p: p[ballots.left] - p[ballots.right] + p[4]  # noqa: E731
+
+    def loss(p: np.ndarray) -> float:
+        logits = np.stack([d(p) / 2, -d(p) / 2, np.full(len(ballots), p[5])], axis=1)
+        chosen = logits[np.arange(len(ballots)), ballots.choice]
+        off = (p - [0, 0, 0, 0, 0, np.log(2)]) / 2
+        return float(logsumexp(logits, axis=1).sum() - chosen.sum() + VIRTUAL_TIES * np.logaddexp(off, -off).sum())
+
+    best = minimize(loss, np.zeros(6), method="BFGS", options={"gtol": 1e-6})
+    np.testing.assert_allclose(found.parameters, best.x, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.inv(found.bread), approx_hessian(loss, found.parameters), atol=0.05)
+
+
+def approx_hessian(function: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e-3) -> np.ndarray:
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return np.array([(function(x + e) - function(x - e)) / (2 * step) for e in step * np.eye(len(x))])
+
+    return np.array([(gradient(at + e) - gradient(at - e)) / (2 * step) for e in step * np.eye(len(at))])
+
+
+def test_votes_on_a_single_policys_voter_are_not_certain() -> None:
+    """Whose gradient is 0 at the maximum: a sandwich alone would give an error of 0."""
+    crowd = Crowd((0.0, 0.3, 0.6), voters=40, each=20).votes(0)
+    lone = [Vote("new", "p0", Choice.LEFT if n % 2 else Choice.RIGHT, "only", "") for n in range(50)]
+    names = crowd.policies
+    votes = [
+        Vote(names[a], names[b], CHOICES[c], crowd.voter.values[v])
+        for a, b, c, v in zip(crowd.left, crowd.right, crowd.choice, crowd.voter.codes, strict=True)
+    ]
+    policies = named(rank([*votes, *lone]))
+    assert policies["new"].high - policies["new"].low > 2
+    assert (policies["new"].rank_low, policies["new"].rank_high) == (1, 4)
+
+
+def test_levels_of_a_covariate_have_their_own_bias_and_ties() -> None:
+    people, judge = (
+        Crowd((-0.5, 0.0, 0.5), 40, 50, bias=0.6, tie=0.5),
+        Crowd((-0.5, 0.0, 0.5), 40, 50, bias=-0.6, tie=-1),
     )
+    ballots = together(people.votes(1), judge.votes(2))
+    board = make_board(ballots, covariates=("source",))
+    bias = {item.value: item for item in board.left_bias}
+    assert bias["a"].low < 0.6 < bias["a"].high
+    assert bias["b"].low < -0.6 < bias["b"].high
+    assert bias[""].low < 0 < bias[""].high
+    ties = {item.value: item for item in board.ties}
+    assert ties["a"].low < 0.5 < ties["a"].high
+    assert ties["b"].low < -1 < ties["b"].high
+    with pytest.raises(InvalidInput, match="no covariate 'robot': there is source"):
+        make_board(ballots, covariates=("robot",))
+
+
+def together(a: Ballots, b: Ballots) -> Ballots:
+    """Votes of two crowds on the same policies, with a column that says whose."""
+    source = Column(("a", "b"), np.repeat([0, 1], [len(a), len(b)]))
+    voters = Column(
+        (*a.voter.values, *(f"b{name}" for name in b.voter.values)),
+        np.concatenate([a.voter.codes, b.voter.codes + len(a.voter.values)]),
+    )
+    left, right, choice = (np.concatenate([getattr(s, n) for s in (a, b)]) for n in ("left", "right", "choice"))
+    return Ballots(a.policies, left, right, choice, voters, None, {"source": source})

@@ -1,0 +1,71 @@
+"""The page with the work: what is being done, what waits, and what failed and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from arena.store import JobRecord, JobStatus
+from ui.stored import complaining, open_store, plain
+from workers.settings import load_settings
+
+REFRESH_SECONDS = 3.0
+SHOWN = 200
+EMPTY = """**No work was asked for yet.** Everything that takes long is a job: evaluations, trainings, recordings.
+
+```sh
+dreamarena evaluate --help
+```"""
+
+
+@complaining
+def page() -> None:
+    st.title("Jobs")
+    _live()
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _live() -> None:
+    """Drawn again every few seconds by itself, without the rest of the page."""
+    jobs = open_store(load_settings().store_url).jobs
+    counts = jobs.counts()
+    if not sum(counts.values()):
+        st.info(EMPTY)
+        return
+    for place, (status, count) in zip(st.columns(len(counts)), counts.items(), strict=True):
+        place.metric(status.value.capitalize(), count)
+    chosen = st.segmented_control("Show", [status.value for status in JobStatus], selection_mode="multi")
+    records = [job for job in jobs.recent(SHOWN) if not chosen or job.status in chosen]
+    for job in records:
+        if job.status is JobStatus.RUNNING:
+            share = job.done / job.total if job.total else 0.0
+            st.progress(min(max(share, 0.0), 1.0), text=plain(f"{job.kind}: {job.stage} {job.done}/{job.total}"))
+    st.dataframe(table(records), hide_index=True, width="stretch")
+    for job in records:
+        if job.status is JobStatus.FAILED:
+            st.error(plain(f"{job.kind} {job.key[:12]}: {(job.error or {}).get('message', 'no reason was noted')}"))
+
+
+def table(jobs: Sequence[JobRecord]) -> list[dict[str, Any]]:
+    """One row for each job. Cells are text, which Streamlit does not interpret."""
+    return [
+        {
+            "Job": job.key[:12],
+            "Kind": job.kind,
+            "Status": job.status.value,
+            "Progress": f"{job.done}/{job.total}" if job.total else "–",
+            "Stage": job.stage,
+            "Attempts": str(job.attempts),
+            "Asked for": _when(job.created_at),
+            "Last change": _when(job.updated_at),
+            "Why it failed": "" if job.status is not JobStatus.FAILED else str((job.error or {}).get("message", "")),
+        }
+        for job in jobs
+    ]
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
