@@ -38,7 +38,7 @@ class Booth:
     @cached_property
     def signer(self) -> Signer:
         given = self.settings.secret
-        return Signer(secret_of(self.settings.home.absolute(), given and given.get_secret_value()))
+        return Signer(secret_of(self.settings.home.absolute(), None if given is None else given.get_secret_value()))
 
     @cached_property
     def films(self) -> FilmCache:

@@ -118,7 +118,7 @@ def _signer(session: Session) -> Any:
     from arena.votes.tokens import Signer
 
     given = session.settings.secret
-    return Signer(secret_of(session.settings.home.absolute(), given and given.get_secret_value()))
+    return Signer(secret_of(session.settings.home.absolute(), None if given is None else given.get_secret_value()))
 
 
 def _show(console: Console, weighed: Weighed) -> None:
