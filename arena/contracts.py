@@ -340,6 +340,11 @@ class Choice(StrEnum):
     TIE = "tie"
     BOTH_BAD = "both_bad"
 
+    @property
+    def swapped(self) -> Choice:
+        """The same of the pair with its sides swapped."""
+        return {Choice.LEFT: Choice.RIGHT, Choice.RIGHT: Choice.LEFT}.get(self, self)
+
 
 @dataclass(frozen=True)
 class Vote:

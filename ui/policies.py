@@ -11,7 +11,7 @@ import streamlit as st
 from arena.contracts import PolicyCard
 from arena.leaderboard import Rate
 from arena.store import PolicyRecord
-from ui.stored import Evaluated, choose_evaluation, complaining, link, open_store, percent, plain, plain_html
+from ui.stored import Evaluated, as_rows, choose_evaluation, complaining, link, open_store, percent, plain, plain_html
 from workers.settings import load_settings
 
 EMPTY = """**No policy acted here yet.** A policy is built in, a folder, or a server that speaks the openpi protocol:
@@ -119,4 +119,4 @@ def facts(card: PolicyCard) -> list[dict[str, str]]:
         "cameras": ", ".join(card.cameras) or "none",
         "resolution": size,
     }
-    return [{"": name, "value": value} for name, value in rows.items()]
+    return as_rows(rows)

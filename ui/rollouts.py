@@ -8,7 +8,7 @@ import streamlit as st
 
 from arena.contracts import Verdict
 from arena.store import RolloutRecord
-from ui.stored import Evaluated, choose_evaluation, complaining, films, percent, plain
+from ui.stored import Evaluated, as_rows, choose_evaluation, complaining, films, percent, plain
 from workers.settings import load_settings
 
 
@@ -93,4 +93,4 @@ def _provenance(rollout: RolloutRecord) -> None:
             "seconds per world step": ", ".join(f"{seconds:.2f}" for seconds in rollout.step_seconds),
             "artifact": rollout.artifact,
         }
-        st.dataframe([{"": name, "value": value} for name, value in facts.items()], hide_index=True, width="stretch")
+        st.dataframe(as_rows(facts), hide_index=True, width="stretch")

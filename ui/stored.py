@@ -112,6 +112,11 @@ def plain_html(text: str) -> str:
     return html.escape(text)
 
 
+def as_rows(facts: Mapping[str, str]) -> list[dict[str, str]]:
+    """Facts as a table of two columns. Cells are text, which Streamlit does not interpret."""
+    return [{"": name, "value": value} for name, value in facts.items()]
+
+
 def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f}%"
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from arena.contracts import WorldCard
 from arena.store import Store
-from ui.stored import complaining, open_store, plain
+from ui.stored import as_rows, complaining, open_store, plain
 from workers.settings import load_settings
 
 SERIES = {"model": "imagined", "copy": "first frame again", "wrong_action": "another episode's actions",
@@ -89,4 +89,4 @@ def facts(card: WorldCard) -> list[dict[str, str]]:
         "action space": card.action_space.value,
         "robot": card.robot or "any",
     }
-    return [{"": name, "value": value} for name, value in rows.items()]
+    return as_rows(rows)

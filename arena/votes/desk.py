@@ -215,8 +215,8 @@ class Desk:
         if swap:
             left, right = right, left
         expected = drawn.expected
-        if swap and expected in _OTHER_SIDE:
-            expected = _OTHER_SIDE[expected]
+        if swap and expected is not None:
+            expected = expected.swapped
         return OfferRecord(
             id=secrets.token_hex(ID_BYTES), voter=voter.id, kind=drawn.kind.value, pair=pair_key(left.id, right.id),
             scene_id=left.scene_id, left_rollout=left.id, right_rollout=right.id, left_policy=left.policy,
@@ -233,9 +233,6 @@ class Desk:
 
     def _audit(self, why: Refusal, voter: str | None, detail: Mapping[str, Any]) -> None:
         self._store.voting.note(why.value, voter, detail)
-
-
-_OTHER_SIDE = {Choice.LEFT: Choice.RIGHT, Choice.RIGHT: Choice.LEFT}
 
 
 def _share(value: Any) -> float | None:

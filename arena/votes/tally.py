@@ -18,7 +18,6 @@ from arena.votes.rules import Kind
 from arena.votes.standing import strengths, wins_table
 
 SCORES = {Choice.LEFT: 1.0, Choice.RIGHT: 0.0, Choice.TIE: 0.5, Choice.BOTH_BAD: 0.5}
-SWAPPED = {Choice.LEFT.value: Choice.RIGHT.value, Choice.RIGHT.value: Choice.LEFT.value}
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,13 @@ class Tally:
         if not comparisons:
             return Weighed((), (), ())
         votes = as_votes([(o.left_policy, o.right_policy, SCORES[Choice(v.choice)], v.voter) for o, v in comparisons])
-        known = reliability(votes, checks_of(rows, votes.voters))
+        checks = checks_of(rows, votes.voters)
+        known = reliability(votes, checks)
         cast = tuple(
             Vote(o.left_policy, o.right_policy, Choice(v.choice), v.voter, o.scene_id, v.seconds)
             for o, v in comparisons
         )
-        return Weighed(cast, tuple(known.weights.tolist()), _voters(votes, known, checks_of(rows, votes.voters)))
+        return Weighed(cast, tuple(known.weights.tolist()), _voters(votes, known, checks))
 
     def _read_on(self) -> None:
         forgotten = self._store.voting.forgotten()
@@ -111,8 +111,7 @@ def checks_of(rows: Sequence[tuple[int, OfferRecord, CastVote]], voters: Sequenc
             continue
         expected = offer.expected
         if offer.kind == Kind.REPEAT and offer.repeats in said:
-            before = said[offer.repeats]
-            expected = SWAPPED.get(before, before)
+            expected = Choice(said[offer.repeats]).swapped.value
         if expected is not None:
             checks.asked[at[vote.voter]] += 1
             checks.right[at[vote.voter]] += vote.choice == expected

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,7 +20,7 @@ from arena.contracts import DreamarenaError
 from arena.store import RolloutRecord, VoterRecord
 from arena.votes.desk import Ballot, Shown
 from arena.votes.rules import Refusal, VoteRefused
-from arena.votes.tokens import Purpose, TokenRefused
+from arena.votes.tokens import Purpose
 from ui.vote.booth import Booth
 from ui.vote.platforms import completion, platform_of
 from ui.vote.tutorial import FILMS, LESSONS
@@ -51,8 +53,6 @@ def vote_routes(booth: Callable[[], Booth]) -> list[Route]:
 async def _post(
     booth: Callable[[], Booth], answer: Callable[[Booth, Request, Mapping[str, Any]], Answer], request: Request
 ) -> Response:
-    from starlette.concurrency import run_in_threadpool
-
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -152,8 +152,6 @@ def _pair_json(booth: Booth, shown: Shown) -> dict[str, Any]:
 
 
 async def _film(booth: Callable[[], Booth], request: Request) -> Response:
-    from starlette.concurrency import run_in_threadpool
-
     try:
         content = await run_in_threadpool(_film_bytes, booth(), request.path_params["token"])
     except (DreamarenaError, KeyError):
@@ -163,12 +161,7 @@ async def _film(booth: Callable[[], Booth], request: Request) -> Response:
 
 def _film_bytes(booth: Booth, token: str) -> bytes:
     """A link is signed, and so leads to the films of pairs that were shown, and to nothing else."""
-    import time
-
-    try:
-        claims = booth.signer.read(Purpose.FILM, token, time.time())
-    except TokenRefused:
-        raise KeyError(token) from None
+    claims = booth.signer.read(Purpose.FILM, token, time.time())
     offer = booth.store.voting.offer(claims["offer"])
     rollout = offer.left_rollout if claims["side"] == "left" else offer.right_rollout
     return booth.films.films(booth.contest().by_id[rollout].artifact)[claims["camera"]]
