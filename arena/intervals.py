@@ -1,4 +1,4 @@
-"""Intervals for success rates."""
+"""Intervals for success rates, and ends of intervals that are open."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def wilson(share: float, trials: float, quantile: float = Z_95) -> tuple[float, 
     centre = share + quantile**2 / (2 * trials)
     reach = quantile * math.sqrt(share * (1 - share) / trials + quantile**2 / (4 * trials**2))
     return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+
+
+def closed_end(value: float) -> float | None:
+    """An interval's end as JSON has it: None where it is open."""
+    return value if math.isfinite(value) else None

@@ -146,7 +146,7 @@ def _preference(found: dict[tuple[str, Pair], Choice], left: str, right: str, vo
     word = Choice(choice)
     if left > right:
         left, right = right, left
-        word = {Choice.LEFT: Choice.RIGHT, Choice.RIGHT: Choice.LEFT}.get(word, word)
+        word = word.swapped
     fresh = (voter, (left, right)) not in found
     found[voter, (left, right)] = word
     return fresh

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
+from arena.intervals import closed_end
 from workers.cli.session import Answer, Session
 
 if TYPE_CHECKING:
@@ -88,15 +88,15 @@ def board_json(file: VoteFile, board: Board, found: Sequence[Swap]) -> dict[str,
             {
                 "name": item.name,
                 "score": item.score,
-                "low": _finite(item.low),
-                "high": _finite(item.high),
+                "low": closed_end(item.low),
+                "high": closed_end(item.high),
                 "rank_low": item.rank_low,
                 "rank_high": item.rank_high,
                 "votes": item.votes,
                 "group": item.group,
                 "error": item.error if item.votes else None,
                 "letters": list(item.letters),
-                "anytime": {name: _finite(value) for name, value in asdict(item.anytime).items()},
+                "anytime": {name: closed_end(value) for name, value in asdict(item.anytime).items()},
                 "to_change": _to_change(item.name, found),
                 "note": item.note,
             }
@@ -140,7 +140,7 @@ def agreement_json(found: Agreement) -> dict[str, Any]:
     """An agreement as JSON; what is not defined is null."""
     data = asdict(found)
     for name in ("pearson", "spearman", "kendall"):
-        data[name] = {key: _finite(value) for key, value in data[name].items()}
+        data[name] = {key: closed_end(value) for key, value in data[name].items()}
     return data
 
 
@@ -236,7 +236,3 @@ def _show_success(rates: Sequence[dict[str, Any]], console: Console) -> None:
         shown = (f"{rate['successes']}/{rate['trials']}", f"{rate['mean']:.2f}", interval, "".join(rate["letters"]))
         table.add_row(escape(rate["policy"]), *shown)
     console.print(table)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from arena.contracts import RankedPolicy, Verdict
+from arena.intervals import closed_end
 from arena.leaderboard import Leaderboard, PolicySummary, build_leaderboard
 from arena.store import EvaluationStatus
 from workers.jobs import Context, Inputs, Json, Step
@@ -70,8 +70,8 @@ def _policy_json(place: RankedPolicy, summary: PolicySummary) -> Json:
     return {
         "policy": place.policy,
         "rank": [place.rank_low, place.rank_high],
-        "score": _finite(place.score),
-        "interval": [_finite(place.low), _finite(place.high)],
+        "score": closed_end(place.score),
+        "interval": [closed_end(place.low), closed_end(place.high)],
         "comparisons": place.comparisons,
         "rollouts": summary.rollouts,
         "abstained": summary.abstentions,
@@ -84,10 +84,6 @@ def _policy_json(place: RankedPolicy, summary: PolicySummary) -> Json:
 
 def _is_uncalibrated(verdict: Verdict) -> bool:
     return verdict.success_probability is None and not verdict.abstained
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 STEP = Step("rank", RankInputs, rank, intact)
