@@ -1,0 +1,68 @@
+"""A pinhole camera in the robot's base frame: what every stage of a twin passes to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arena.contracts import FloatArray, InvalidInput
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics in pixels and a pose in metres, after OpenCV: x to the right, y down, z into the picture.
+
+    A pixel's centre has integer-plus-a-half coordinates: the first pixel covers 0 to 1, and `cx` of a centred
+    camera is `width / 2`. There is no lens distortion. `camera_to_base` is `(4, 4)`, rigid; raises `InvalidInput`
+    for anything else.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    camera_to_base: FloatArray
+
+    def __post_init__(self) -> None:
+        pose = np.asarray(self.camera_to_base, dtype=np.float64)
+        if pose.shape != (4, 4) or not np.isfinite(pose).all():
+            raise InvalidInput(f"camera_to_base must be a finite (4, 4) matrix, not {pose.shape}")
+        rotation = pose[:3, :3]
+        rigid = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-5) and np.linalg.det(rotation) > 0
+        if not rigid or not np.allclose(pose[3], [0, 0, 0, 1]):
+            raise InvalidInput("camera_to_base must be a rigid transform: a rotation, a translation and a last row 0 0 0 1")
+        if not (self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0):
+            raise InvalidInput("a camera's size and focal lengths must be positive")
+
+    @property
+    def base_to_camera(self) -> FloatArray:
+        """`(4, 4)`: a point of the base frame, seen from the camera."""
+        rotation, position = self.camera_to_base[:3, :3], self.camera_to_base[:3, 3]
+        inverse = np.eye(4)
+        inverse[:3, :3], inverse[:3, 3] = rotation.T, -rotation.T @ position
+        return inverse
+
+    @property
+    def intrinsics(self) -> FloatArray:
+        """`(3, 3)`: camera coordinates to homogeneous pixels."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
+
+    def project(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Points `(N, 3)` of the base frame to pixels `(N, 2)` and depths `(N,)` in metres along the optical axis.
+
+        Only where the depth is positive does a pixel mean something.
+        """
+        seen = np.asarray(points, dtype=np.float64) @ self.base_to_camera[:3, :3].T + self.base_to_camera[:3, 3]
+        depth = seen[:, 2]
+        safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
+        return np.stack([self.fx * seen[:, 0] / safe + self.cx, self.fy * seen[:, 1] / safe + self.cy], axis=1), depth
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same camera with another picture size."""
+        across, down = width / self.width, height / self.height
+        return replace(
+            self, width=width, height=height, fx=self.fx * across, cx=self.cx * across, fy=self.fy * down, cy=self.cy * down
+        )  # fmt: skip
