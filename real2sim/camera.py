@@ -33,7 +33,7 @@ class Camera:
         rotation = pose[:3, :3]
         rigid = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-5) and np.linalg.det(rotation) > 0
         if not rigid or not np.allclose(pose[3], [0, 0, 0, 1]):
-            raise InvalidInput("camera_to_base must be a rigid transform: a rotation, a translation and a last row 0 0 0 1")
+            raise InvalidInput("camera_to_base must be rigid: a rotation, a translation and a last row 0 0 0 1")
         if not (self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0):
             raise InvalidInput("a camera's size and focal lengths must be positive")
 
@@ -64,5 +64,11 @@ class Camera:
         """The same camera with another picture size."""
         across, down = width / self.width, height / self.height
         return replace(
-            self, width=width, height=height, fx=self.fx * across, cx=self.cx * across, fy=self.fy * down, cy=self.cy * down
-        )  # fmt: skip
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * across,
+            fy=self.fy * down,
+            cx=self.cx * across,
+            cy=self.cy * down,
+        )

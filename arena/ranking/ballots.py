@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.contracts import Choice, InvalidInput, Vote
+from arena.contracts import Choice, FloatArray, InvalidInput, Vote
 
 Codes = NDArray[np.int64]
 
@@ -46,7 +47,8 @@ class Ballots:
     """`M` votes on `K` policies. `left`, `right` are `(M,)` places in `policies`, `choice` `(M,)` places in
     `CHOICES`.
 
-    `covariates` are further columns by name. `scene` is None where nobody said.
+    `covariates` are further columns by name. `scene` is None where nobody said. `weight` `(M,)`, above 0, is what
+    each vote counts for (`arena.votes.reliability`); None where all count for 1.
     """
 
     policies: tuple[str, ...]
@@ -56,6 +58,7 @@ class Ballots:
     voter: Column
     scene: Column | None = None
     covariates: Mapping[str, Column] = field(default_factory=dict)
+    weight: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.choice)
@@ -75,6 +78,16 @@ class Ballots:
             Column.of([vote.voter for vote in votes]),
             Column.of([vote.scene_id for vote in votes]),
         )
+
+    def weighed(self, weights: Sequence[float] | FloatArray) -> Ballots:
+        """The same votes counting for `weights` `(M,)`; those that count for nothing are left out, their policies not.
+
+        Raises `InvalidInput` for weights of another number, below 0 or not finite.
+        """
+        weight = np.asarray(weights, dtype=float)
+        if weight.shape != (len(self),) or not np.isfinite(weight).all() or (weight < 0).any():
+            raise InvalidInput(f"{len(self)} votes need as many finite weights of at least 0")
+        return replace(self, weight=weight).taken(weight > 0)
 
     def clusters(self, by: str = "auto") -> tuple[str, Codes]:
         """What was sampled (`voter`, `scene` or `vote`) and each vote's cluster `(M,)`, numbered from 0 without gaps.
@@ -135,6 +148,7 @@ class Ballots:
             self.voter.taken(rows),
             None if self.scene is None else self.scene.taken(rows),
             {name: column.taken(rows) for name, column in self.covariates.items()},
+            None if self.weight is None else self.weight[rows],
         )
 
 
@@ -143,7 +157,7 @@ class Cells:
     """Votes pooled: `N` distinct (left, right, level) with `counts` `(N, 3)` of left wins, right wins and ties.
 
     Votes in a cell have one likelihood, so nothing is lost. `of_vote` `(M,)` is each vote's cell and `outcome`
-    `(M,)` its column of `counts`. Both-bad is a tie: neither policy was better.
+    `(M,)` its column of `counts`. Both-bad is a tie: neither policy was better. `weight` is the votes'.
     """
 
     left: Codes
@@ -152,6 +166,14 @@ class Cells:
     counts: NDArray[np.float64]
     of_vote: Codes
     outcome: Codes
+    weight: FloatArray | None = None
+
+    def summed(self, rows: NDArray[Any], weight: FloatArray | None = None) -> FloatArray:
+        """`(N, 3)` counts of only the votes `rows` (indices or a mask), each times `weight` (one for each row)."""
+        if self.weight is not None:
+            weight = self.weight[rows] if weight is None else weight * self.weight[rows]
+        key = self.of_vote[rows] * 3 + self.outcome[rows]
+        return np.bincount(key, weight, minlength=3 * len(self.left)).reshape(-1, 3).astype(float)
 
 
 def pool(ballots: Ballots, level: Codes, levels: int) -> Cells:
@@ -160,9 +182,12 @@ def pool(ballots: Ballots, level: Codes, levels: int) -> Cells:
     key = (ballots.left * size + ballots.right) * levels + level
     present, of_vote = np.unique(key, return_inverse=True)
     outcome = np.minimum(ballots.choice, TIE).astype(np.int64)
-    counts = np.bincount(of_vote * 3 + outcome, minlength=3 * len(present)).reshape(-1, 3).astype(float)
+    key = of_vote * 3 + outcome
+    counts = np.bincount(key, ballots.weight, 3 * len(present)).reshape(-1, 3).astype(float)
     pair = present // levels
-    return Cells(pair // size, pair % size, present % levels, counts, of_vote.astype(np.int64), outcome)
+    return Cells(
+        pair // size, pair % size, present % levels, counts, of_vote.astype(np.int64), outcome, ballots.weight
+    )  # fmt: skip
 
 
 def numbered(labels: Codes) -> Codes:

@@ -45,6 +45,5 @@ def _drawn(data: Data, start: FloatArray, rng: np.random.Generator) -> FloatArra
     cells = data.cells
     clusters = int(data.cluster.max(initial=-1)) + 1
     times = np.bincount(rng.integers(clusters, size=clusters), minlength=clusters).astype(float)
-    key = cells.of_vote * 3 + cells.outcome
-    counts = np.asarray(np.bincount(key, times[data.cluster], cells.counts.size).reshape(-1, 3), float)
+    counts = cells.summed(slice(None), times[data.cluster])
     return estimate(data.design, counts, start).parameters[: data.design.size]

@@ -124,6 +124,6 @@ def blocks_of(cells: Cells, size: int) -> Codes:
 
 
 def compared(cells: Cells, size: int) -> NDArray[np.int64]:
-    """`(K,)`: votes that a policy was in."""
-    total = cells.counts.sum(1)
+    """`(K,)`: votes that a policy was in, whatever they weigh."""
+    total = np.bincount(cells.of_vote, minlength=len(cells.left))
     return (np.bincount(cells.left, total, size) + np.bincount(cells.right, total, size)).astype(np.int64)

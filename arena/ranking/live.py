@@ -63,6 +63,8 @@ class LiveRanking:
         return self._fit
 
     def _start(self, ballots: Ballots) -> None:
+        if ballots.weight is not None:
+            raise InvalidInput("a live ranking counts every vote for 1: weigh the votes and fit them again instead")
         data = prepare(ballots, left_bias=self._left_bias, cluster_by="voter")
         self._policy = {name: i for i, name in enumerate(ballots.policies)}
         self._voters = list(ballots.voter.values)

@@ -154,8 +154,7 @@ def shift_interval(fit: Fit, inside: NDArray[np.bool_], quantile: float) -> tupl
     rows = np.flatnonzero(across[data.cells.of_vote])
     cluster = data.cluster[rows]
     weight = 1.0 / np.bincount(cluster)[cluster]
-    key = data.cells.of_vote[rows] * 3 + data.cells.outcome[rows]
-    counts = np.bincount(key, weight, 3 * len(across)).reshape(-1, 3)[across]
+    counts = data.cells.summed(rows, weight)[across]
     d, h = (part[across] for part in design.linear(fit.found.parameters))
     sign, total = np.where(inside[design.left], 1.0, -1.0)[across], counts.sum(1)
     ties = design.tie.shape[1] > 0

@@ -115,17 +115,19 @@ def cluster_chunks(design: Design, cells: Cells, found: Estimate, cluster: Codes
     each = max(1, BLOCK // max(design.parameters, len(design.side)))
     lead, tied = residuals(found, cells.of_vote, cells.outcome)
     own = own_leverage(design, found)
+    weight = np.ones(len(cluster)) if cells.weight is None else cells.weight
     for first in range(0, clusters, each):
         begin, end = np.searchsorted(cluster, [first, first + each], sorter=order)
         rows = order[begin:end]
         count = min(each, clusters - first)
         place = cluster[rows] - first
         cell = cells.of_vote[rows]
-        gradient = _by_cluster(design, cell, place, count, lead[rows], tied[rows])
+        mine = weight[rows]
+        gradient = _by_cluster(design, cell, place, count, lead[rows] * mine, tied[rows] * mine)
         leverage = np.empty_like(gradient)
-        leverage[:, : design.size] = _spread(design, cell, place, count, own[0][cell], own[1][cell])
-        # Every vote says as much of the sides and of ties as any other.
-        leverage[:, design.size :] = np.bincount(place, minlength=count)[:, None] / len(cluster)
+        leverage[:, : design.size] = _spread(design, cell, place, count, own[0][cell] * mine, own[1][cell] * mine)
+        # Every vote says as much of the sides and of ties as any other of its weight.
+        leverage[:, design.size :] = np.bincount(place, mine, count)[:, None] / weight.sum()
         yield Chunk(first, gradient, leverage)
 
 

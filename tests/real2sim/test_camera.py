@@ -14,7 +14,8 @@ def _camera(**changes) -> Camera:
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_euler("xyz", [0.3, -0.2, 1.1]).as_matrix()
     pose[:3, 3] = [0.4, -0.1, 0.8]
-    return Camera(**({"width": 160, "height": 96, "fx": 120, "fy": 118, "cx": 80, "cy": 48, "camera_to_base": pose} | changes))
+    usual = {"width": 160, "height": 96, "fx": 120, "fy": 118, "cx": 80, "cy": 48, "camera_to_base": pose}
+    return Camera(**(usual | changes))
 
 
 def test_a_point_on_the_optical_axis_lands_on_the_principal_point():
@@ -35,7 +36,9 @@ def test_resizing_scales_the_pixels():
     np.testing.assert_allclose(camera.resized(320, 48).project(points)[0], camera.project(points)[0] * [2, 0.5])
 
 
-@pytest.mark.parametrize("pose", [np.eye(3), np.diag([1, 1, -1, 1.0]), np.diag([2, 2, 2, 1.0]), np.full((4, 4), np.nan)])
+@pytest.mark.parametrize(
+    "pose", [np.eye(3), np.diag([1, 1, -1, 1.0]), np.diag([2, 2, 2, 1.0]), np.full((4, 4), np.nan)]
+)
 def test_a_pose_that_is_not_rigid_is_refused(pose):
     with pytest.raises(InvalidInput, match="camera_to_base"):
         _camera(camera_to_base=pose)
