@@ -1,107 +1,138 @@
-"""The page with the ranking: who is better, how sure that is, and what cannot be compared."""
+"""The page with the ranking: who is better, how sure that is, what cannot be compared, and whether people agree."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
-import plotly.graph_objects as go
 import streamlit as st
 
-from arena.contracts import RankedPolicy
-from arena.leaderboard import Leaderboard, PolicySummary, Rate, headline
-from ui.stored import Evaluated, choose_evaluation, complaining, percent, plain, plain_html
+from arena.contracts import InvalidInput, RankedPolicy, Ranking
+from arena.leaderboard import (
+    AXES,
+    Leaderboard,
+    PeopleBoard,
+    PolicySummary,
+    Rate,
+    build_people_board,
+    headline,
+    options,
+    preliminary,
+    sliced,
+    win_matrix,
+)
+from arena.ranking import Agreement, Ballots, agreement
+from ui.charts import beside, forest, matrix, place_of
+from ui.stored import Evaluated, choose_evaluation, complaining, link, open_store, percent, plain
+from ui.vote.page import open_booth
+from workers.settings import load_settings
+from workers.steps.audit_judge import newest_audit
 
-COLOUR = "#4169e1"
-ROW_PIXELS, FRAME_PIXELS = 46, 70
+PLAIN = {"displayModeBar": False}
+JUDGE, PEOPLE = "The judge", "People"
+DRAWS = 400
+"""Of the bootstrap behind the agreement's interval: a page is not waited for."""
 
 
 @complaining
 def page() -> None:
     st.title("Leaderboard")
-    evaluated = choose_evaluation()
-    if evaluated is None:
+    whole = choose_evaluation()
+    if whole is None:
         return
-    if not evaluated.rollouts:
+    if not whole.rollouts:
         st.info("This evaluation has no rollouts yet: reload when the workers have finished some.")
         return
-    board = evaluated.board()
-    st.subheader(plain(headline(board.ranking)))
-    _intervals(board)
-    st.dataframe(table(board), hide_index=True, width="stretch")
-    _notes(board, evaluated)
+    chosen = _filters(whole)
+    evaluated = replace(whole, rollouts=tuple(sliced(whole.rollouts, chosen)))
+    if not evaluated.rollouts:
+        st.info("No rollout is of all of these: choose another task, scene or world.")
+        return
+    judge, people = evaluated.board(), _people(evaluated)
+    asked = people is not None and st.radio("Ranked by", [JUDGE, PEOPLE], horizontal=True) == PEOPLE
+    ranking = people.ranking if people is not None and asked else judge.ranking
+    ballots = people.ballots if people is not None and asked else judge.board.fit.data.ballots
+    _ranking(ranking)
+    rows = table(judge, ranking, _links(evaluated, chosen))
+    st.dataframe(rows, hide_index=True, width="stretch", column_config=_columns())
+    _wins(ballots, ranking)
+    _beside(judge, people)
+    _notes(evaluated, ranking, judge, people if asked else None)
 
 
-def _intervals(board: Leaderboard) -> None:
-    groups = board.ranking.groups
-    for number, names in enumerate(groups, start=1):
-        places = [place for place in board.ranking.policies if place.policy in names]
-        if len(groups) > 1:
-            st.caption(f"Group {number} of {len(groups)}: its scores say nothing about the other groups")
-        st.plotly_chart(forest(places), width="stretch", key=f"forest-{number}", config={"displayModeBar": False})
+def _filters(evaluated: Evaluated) -> dict[str, str]:
+    """What the user wants to see: a value for each axis that has several."""
+    axes = [(axis, options(evaluated.rollouts, axis)) for axis in AXES]
+    axes = [(axis, values) for axis, values in axes if values]
+    chosen = {}
+    for place, (axis, values) in zip(st.columns(max(1, len(axes))), axes, strict=False):
+        asked = st.query_params.get(axis)
+        first = 1 + values.index(asked) if asked in values else 0
+        value = place.selectbox(AXES[axis], [None, *values], first, format_func=lambda v: "all" if v is None else v)
+        if value is not None:
+            chosen[axis] = value
+    return chosen
 
 
-def forest(places: Sequence[RankedPolicy]) -> go.Figure:
-    """Scores with 95% intervals, best on top. An open end runs to the edge of the axis and ends in an arrow."""
-    ends = [value for p in places for value in (p.low, p.score, p.high) if math.isfinite(value)]
-    low, high = min([*ends, -0.5]), max([*ends, 0.5])
-    low, high = low - 0.15 * (high - low), high + 0.15 * (high - low)
-    # Named by position: two policies whose names look alike after escaping stay two rows.
-    rows = list(range(len(places)))
-    figure = go.Figure(
-        go.Scatter(
-            x=[p.score for p in places],
-            y=rows,
-            mode="markers",
-            marker={"size": 13, "color": COLOUR},
-            error_x={
-                "array": [min(p.high, high) - p.score for p in places],
-                "arrayminus": [p.score - max(p.low, low) for p in places],
-                "color": COLOUR,
-                "thickness": 2.5,
-                "width": 0,
-            },
-            text=[f"{p.score:.2f} ({p.low:.2f} to {p.high:.2f}), {p.comparisons} comparisons" for p in places],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    )
-    for at, symbol, open_end in ((low, "triangle-left", "low"), (high, "triangle-right", "high")):
-        arrows = [row for row in rows if math.isinf(getattr(places[row], open_end))]
-        marker = {"size": 11, "symbol": symbol, "color": COLOUR}
-        figure.add_scatter(
-            x=[at] * len(arrows), y=arrows, mode="markers", marker=marker, hoverinfo="skip", cliponaxis=False
-        )
-    figure.add_vline(x=0, line_dash="dot", line_width=1, line_color="gray")
-    names = [plain_html(place.policy) for place in places]
-    figure.update_xaxes(title="Bradley-Terry strength, 95% interval", range=[low, high], zeroline=False)
-    figure.update_yaxes(tickvals=rows, ticktext=names, range=[len(rows) - 0.5, -0.5], automargin=True, showgrid=False)
-    margin = {"l": 10, "r": 10, "t": 10, "b": 10}
-    figure.update_layout(height=FRAME_PIXELS + ROW_PIXELS * len(rows), margin=margin, showlegend=False)
-    return figure
+def _people(evaluated: Evaluated) -> PeopleBoard | None:
+    weighed = open_booth(load_settings()).tally.weighed()
+    return build_people_board(weighed, {rollout.id for rollout in evaluated.rollouts})
 
 
-def table(board: Leaderboard) -> list[dict[str, Any]]:
-    """One row for each policy, in the ranking's order. Cells are text, which Streamlit does not interpret."""
-    pairs = zip(board.ranking.policies, board.policies, strict=True)
-    rows = [_row(place, summary) for place, summary in pairs]
+def _ranking(ranking: Ranking) -> None:
+    st.subheader(plain(headline(ranking)))
+    if few := preliminary(ranking):
+        st.warning(plain(few), icon=":material/hourglass_top:")
+    for number, names in enumerate(ranking.groups, start=1):
+        places = [place for place in ranking.policies if place.policy in names]
+        if len(ranking.groups) > 1:
+            st.caption(f"Group {number} of {len(ranking.groups)}: its scores say nothing about the other groups")
+        st.plotly_chart(forest(places), width="stretch", key=f"forest-{number}", config=PLAIN)
+
+
+def table(board: Leaderboard, ranking: Ranking, links: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """One row for each policy of `ranking`, with its rates by the judge. Cells are text, which nobody interprets.
+
+    `links` leads, for a policy, from its name and its number of rollouts to their pages.
+    """
+    summaries = {summary.policy: summary for summary in board.policies}
+    rows = [_row(place, summaries[place.policy], links[place.policy]) for place in ranking.policies]
     if not any(summary.true for summary in board.policies):
         rows = [{name: cell for name, cell in row.items() if name != "True success"} for row in rows]
     return rows
 
 
-def _row(place: RankedPolicy, summary: PolicySummary) -> dict[str, Any]:
-    certain = place.rank_low == place.rank_high
+def _row(place: RankedPolicy, summary: PolicySummary, links: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "Place": str(place.rank_low) if certain else f"{place.rank_low}–{place.rank_high}",
+        "Place": place_of(place),
         "Policy": place.policy,
         "Strength": f"{place.score:+.2f}",
+        "Comparisons": str(place.comparisons),
         "Judged success": _rate(summary.judged),
         "True success": _rate(summary.true) if summary.true else "–",
         "Progress": "–" if summary.progress is None else f"{summary.progress:.0f}",
-        "Rollouts": str(summary.rollouts),
+        "Rollouts": f"{links['rollouts']}#{summary.rollouts}",
         "Abstained": str(summary.abstentions),
+        "Card": links["policies"],
         "Note": place.note,
+    }
+
+
+def _links(evaluated: Evaluated, chosen: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    query = {"evaluation": evaluated.record.id, **chosen}
+    names = {rollout.policy for rollout in evaluated.rollouts}
+    return {
+        name: {page: f"{page}?{urlencode({**query, 'policy': name})}" for page in ("rollouts", "policies")}
+        for name in names
+    }
+
+
+def _columns() -> dict[str, Any]:
+    return {
+        "Rollouts": st.column_config.LinkColumn(display_text=r"#(\d+)$", help="Watch them"),
+        "Card": st.column_config.LinkColumn(display_text="card and tasks"),
     }
 
 
@@ -110,9 +141,63 @@ def _rate(rate: Rate) -> str:
     return f"{percent(rate.share)} ({100 * low:.0f}–{100 * high:.0f}%), {rate.successes}/{rate.trials}"
 
 
-def _notes(board: Leaderboard, evaluated: Evaluated) -> None:
-    if board.ranking.judge:
-        st.caption(f"Judged by {plain(board.ranking.judge)} · {board.ranking.comparisons} comparisons")
-    notes = dict.fromkeys([*board.ranking.notes, *evaluated.notes])
+def _wins(ballots: Ballots, ranking: Ranking) -> None:
+    if not len(ballots) or len(ranking.policies) < 2:
+        return
+    with st.expander("Who beat whom: row against column, wins–losses", expanded=len(ranking.policies) <= 12):
+        order = [place.policy for place in ranking.policies if place.policy in ballots.policies]
+        st.plotly_chart(matrix(win_matrix(ballots, order)), width="stretch", key="matrix", config=PLAIN)
+
+
+def _beside(judge: Leaderboard, people: PeopleBoard | None) -> None:
+    st.subheader("Do people agree with the judge?", anchor=False)
+    if people is None:
+        st.info("Nobody has voted on these rollouts yet: [vote](vote), and the two rankings appear side by side.")
+        return
+    st.plotly_chart(beside(people.ranking, judge.ranking), width="stretch", key="beside", config=PLAIN)
+    st.caption(plain(people.weighing) + ". What a voter's votes weigh, and why: `dreamarena votes voters`.")
+    try:
+        found = agreement(people.board, judge.board, draws=DRAWS)
+    except InvalidInput as error:
+        st.caption(plain(f"Agreement cannot be told: {error}."))
+        return
+    st.markdown("\n".join(f"- {plain(line)}" for line in agreeing(found)))
+
+
+def agreeing(found: Agreement) -> list[str]:
+    """How far people and the judge agree, a line for each way of telling."""
+    rho = found.spearman
+    lines = [
+        f"Rank correlation {rho.value:.2f} (95% interval {rho.low:.2f} to {rho.high:.2f}) over "
+        f"{len(found.policies)} policies; Pearson {found.pearson.value:.2f}"
+    ]
+    if found.told_apart_by_both:
+        lines.append(
+            f"Of {found.told_apart_by_both} pairs that both tell apart, "
+            f"{len(found.contradictions)} are in opposite order"
+            + "".join(f"; people put {a} above {b}" for a, b in found.contradictions[:3])
+        )
+    else:
+        lines.append("No pair is told apart by both yet")
+    if found.votes is not None:
+        kappa = "" if found.votes.kappa is None else f", kappa {found.votes.kappa:.2f}"
+        lines.append(f"Same winner in {percent(found.votes.share)} of {found.votes.compared} meetings{kappa}")
+    return lines + list(found.notes)
+
+
+def _notes(evaluated: Evaluated, ranking: Ranking, judge: Leaderboard, people: PeopleBoard | None) -> None:
+    if judge.ranking.judge:
+        st.caption(f"Judged by {plain(judge.ranking.judge)} · {judge.ranking.comparisons} comparisons")
+        st.markdown(_audit(evaluated))
+    notes = dict.fromkeys([*ranking.notes, *([people.weighing] if people else []), *evaluated.notes])
     if notes:
         st.markdown("**How far this can be trusted**\n\n" + "\n".join(f"- {plain(note)}" for note in notes))
+
+
+def _audit(evaluated: Evaluated) -> str:
+    """Where the judge's audit card is, or how to make one."""
+    sha256 = next((verdict.judge_sha256 for verdict in evaluated.verdicts.values()), "")
+    found = newest_audit(open_store(load_settings().store_url), sha256)
+    if found is None:
+        return "The judge was **not audited**: `dreamarena judge audit --help`."
+    return f"The judge {'passed' if found['passed'] else '**failed**'} {link('its audit', f'audit/{sha256}')}."

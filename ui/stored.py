@@ -104,7 +104,7 @@ def plain(text: str) -> str:
 
 def link(text: str, page: str, **parameters: str) -> str:
     """Markdown that leads to another page, and to what is chosen there."""
-    return f"[{plain(text)}]({page}?{urlencode(parameters)})"
+    return f"[{plain(text)}]({page}{'?' if parameters else ''}{urlencode(parameters)})"
 
 
 def plain_html(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from arena.ranking.ballots import Ballots, Column
 from arena.ranking.beside import Agreement, agreement
-from arena.ranking.board import Board, Measured, Standing, make_board, rank
+from arena.ranking.board import Board, Measured, Standing, make_board, rank, ranking_of
 from arena.ranking.bootstrap import bootstrap
 from arena.ranking.influence import Swap, swaps
 from arena.ranking.live import LiveRanking
@@ -31,6 +31,7 @@ __all__ = [
     "bootstrap",
     "make_board",
     "rank",
+    "ranking_of",
     "read_votes",
     "success_rates",
     "swaps",

@@ -168,7 +168,7 @@ class Cells:
     outcome: Codes
     weight: FloatArray | None = None
 
-    def summed(self, rows: NDArray[Any], weight: FloatArray | None = None) -> FloatArray:
+    def summed(self, rows: NDArray[Any] | slice, weight: FloatArray | None = None) -> FloatArray:
         """`(N, 3)` counts of only the votes `rows` (indices or a mask), each times `weight` (one for each row)."""
         if self.weight is not None:
             weight = self.weight[rows] if weight is None else weight * self.weight[rows]

@@ -94,14 +94,18 @@ def rank(votes: Sequence[Vote], *, policies: Sequence[str] = (), judge: str = ""
     Set `left_bias` to False where nobody saw two sides, as with the scores of a judge.
     Raises `InvalidInput` for a policy that meets itself.
     """
-    board = make_board(Ballots.of(votes, policies), left_bias=left_bias)
+    return ranking_of(make_board(Ballots.of(votes, policies), left_bias=left_bias), judge)
+
+
+def ranking_of(board: Board, judge: str = "") -> Ranking:
+    """What of a board goes beyond `arena.ranking`. `judge` is who compared."""
     ranked = tuple(
         RankedPolicy(
             item.name, item.rank_low, item.rank_high, item.score, item.low, item.high, item.votes, note=item.note
         )
         for item in board.policies
     )
-    return Ranking(ranked, board.groups, len(votes), judge, board.notes)
+    return Ranking(ranked, board.groups, len(board.fit.data.ballots), judge, board.notes)
 
 
 def make_board(

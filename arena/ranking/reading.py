@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from arena.contracts import InvalidInput
+from arena.contracts import FloatArray, InvalidInput
 from arena.ranking.ballots import CHOICES, Ballots, Codes, Column
 
 REQUIRED = ("left", "right", "winner", "worker")
-SCENE = "scene"
+SCENE, WEIGHT = "scene", "weight"
+WEIGHTS = re.compile(r"\d{1,6}(\.\d{0,12})?([eE]-\d{1,3})?")
 MAX_BYTES = 1 << 30
 MAX_VOTES = 5_000_000
 MAX_POLICIES = 1000
@@ -49,7 +51,8 @@ class VoteFile:
 def read_votes(path: Path, covariates: Sequence[str] = ()) -> VoteFile:
     """The votes of a CSV with columns left, right, winner (left, right, tie or both_bad) and worker, in any order.
 
-    A column `scene` is kept, as are those named in `covariates`; others are ignored. Raises `InvalidInput`.
+    A column `scene` is kept, as are those named in `covariates`; a column `weight` says what each vote counts for
+    (`dreamarena votes export` writes it), and one of 0 leaves it out. Others are ignored. Raises `InvalidInput`.
     """
     if not path.is_file():
         raise InvalidInput(f"{path} is not a file" if path.exists() else f"{path} does not exist")
@@ -151,6 +154,18 @@ class _Optional(_Codes):
             super().check(value)
 
 
+class _Weight(_Codes):
+    """Weights as texts: few are distinct, as a voter's votes mostly weigh the same."""
+
+    def check(self, value: str) -> None:
+        if not WEIGHTS.fullmatch(value):
+            raise _Refused(f"weight must be a number from 0 to 999999, not {_shown(value)}")
+
+    def numbers(self, codes: Codes) -> FloatArray:
+        found = {code: float(text) for text, code in self.items()}
+        return np.array([found[code] for code in range(self.distinct)])[codes]
+
+
 @dataclass
 class _Reader:
     name: str
@@ -177,10 +192,10 @@ class _Reader:
         rest = {
             name: Column(*_sorted(self.codes[name], columns[name]))
             for name in columns
-            if name not in ("left", "right", "winner")
+            if name not in ("left", "right", "winner", WEIGHT)
         }
         scene = rest.get(SCENE)
-        return Ballots(
+        ballots = Ballots(
             policies,
             sides[: self.votes],
             sides[self.votes :],
@@ -189,6 +204,8 @@ class _Reader:
             scene,
             {name: rest[name] for name in self.covariates if name != SCENE},
         )
+        weights = self.codes.get(WEIGHT)
+        return ballots.weighed(weights.numbers(columns[WEIGHT])) if isinstance(weights, _Weight) else ballots
 
     def _begin(self, rows: Any) -> None:
         first = next((row for row in rows if any(title.strip() for title in row)), None)
@@ -196,19 +213,20 @@ class _Reader:
             raise InvalidInput(f"{self.name} is empty: {EXAMPLE}")
         line = rows.line_num
         self.header = [title.strip().lower() for title in first]
-        if wrong := {"left", "right", "winner"} & {name.lower() for name in self.covariates}:
+        if wrong := {"left", "right", "winner", WEIGHT} & {name.lower() for name in self.covariates}:
             raise InvalidInput(f"{wrong.pop()} is what is explained, and no covariate: name another column")
         wanted = list(dict.fromkeys([*REQUIRED, *(name.lower() for name in self.covariates)]))
         if missing := [name for name in wanted if name not in self.header]:
             found = _shown(",".join(first))
             raise self._complaint(line, f"no column {', '.join(missing)}: {EXAMPLE}, not {found}")
-        if SCENE in self.header and SCENE not in wanted:
-            wanted.append(SCENE)
+        wanted += [name for name in (SCENE, WEIGHT) if name in self.header and name not in wanted]
         if doubled := [name for name in wanted if self.header.count(name) > 1]:
             raise self._complaint(line, f"column {doubled[0]} is there more than once: keep one")
         policies = _Policies("policy")
         self.codes = {name: _Codes("worker") if name == "worker" else _Optional(name) for name in wanted}
         self.codes |= {"left": policies, "right": policies, "winner": _Winner("winner")}
+        if WEIGHT in wanted:
+            self.codes[WEIGHT] = _Weight(WEIGHT)
         self.found = {name: [] for name in wanted}
 
     def _take(self, chunk: list[list[str]], last: int) -> None:

@@ -40,6 +40,8 @@ class Weighed:
 
     votes: tuple[Vote, ...]
     weights: tuple[float, ...]
+    rollouts: tuple[tuple[str, str], ...]
+    """Ids of what each voter saw on the left and on the right."""
     voters: tuple[Voter, ...]
 
 
@@ -84,7 +86,7 @@ class Tally:
             rows = list(self._rows)
         comparisons = [(offer, vote) for _, offer, vote in rows if offer.kind == Kind.COMPARISON]
         if not comparisons:
-            return Weighed((), (), ())
+            return Weighed((), (), (), ())
         votes = as_votes([(o.left_policy, o.right_policy, SCORES[Choice(v.choice)], v.voter) for o, v in comparisons])
         checks = checks_of(rows, votes.voters)
         known = reliability(votes, checks)
@@ -92,7 +94,8 @@ class Tally:
             Vote(o.left_policy, o.right_policy, Choice(v.choice), v.voter, o.scene_id, v.seconds)
             for o, v in comparisons
         )
-        return Weighed(cast, tuple(known.weights.tolist()), _voters(votes, known, checks))
+        seen = tuple((offer.left_rollout, offer.right_rollout) for offer, _ in comparisons)
+        return Weighed(cast, tuple(known.weights.tolist()), seen, _voters(votes, known, checks))
 
     def _read_on(self) -> None:
         forgotten = self._store.voting.forgotten()

@@ -21,7 +21,7 @@ from arena.contracts import ActionSpace, InvalidInput, PolicyCard, RankedPolicy,
 from arena.store import Store
 from tests.ui.browser import open_tab
 from tests.ui.conftest import HOSTILE
-from ui import leaderboard
+from ui import charts
 from ui.stored import films, plain
 from workers.settings import Settings
 
@@ -163,14 +163,14 @@ def test_a_bad_setting_is_a_line(monkeypatch: pytest.MonkeyPatch, settings: Sett
 
 def test_open_intervals_end_in_arrows_at_the_axis() -> None:
     places = [RankedPolicy("<i>a</i>", 1, 1, 2.0, 0.5, np.inf, 4), RankedPolicy("b", 2, 2, -2.0, -np.inf, -0.5, 4)]
-    figure = leaderboard.forest(places)
+    figure = charts.forest(places)
     points, left, right = figure.data
     assert list(left.y) == [1]
     assert list(right.y) == [0]
     low, high = figure.layout.xaxis.range
     assert right.x[0] == points.x[0] + points.error_x.array[0] == high
     assert left.x[0] == points.x[1] - points.error_x.arrayminus[1] == low
-    assert figure.layout.yaxis.ticktext == ("&lt;i&gt;a&lt;/i&gt;", "b")
+    assert figure.layout.yaxis.ticktext == ("&lt;i&gt;a&lt;/i&gt;  <b>1</b>", "b  <b>2</b>")
 
 
 @pytest.mark.slow

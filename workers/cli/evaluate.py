@@ -117,13 +117,13 @@ def _with_audit(found: dict[str, Any], session: Session) -> dict[str, Any]:
     from workers.steps.audit_judge import audit_of
 
     judge = found["judge"]
-    return {**found, "judge": {**judge, "audit": audit_of(session.context, judge["sha256"])}}
+    return {**found, "judge": {**judge, "audit": audit_of(session.context.store, judge["sha256"])}}
 
 
 def _audit_line(audit: dict[str, Any] | None) -> str:
     if audit is None:
         return "the judge was not audited: see `dreamarena judge audit --help`"
-    return f"the judge {'passed' if audit['passed'] else 'FAILED'} its audit: {audit['page']}"
+    return f"the judge {'passed' if audit['passed'] else 'FAILED'} its audit: {audit['page'] or 'its card was moved'}"
 
 
 def _row(policy: dict[str, Any]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, FrameSource, InvalidInput, Provenance, Rollout
 from arena.rollout import code_version
+from arena.store import Store
 from workers.evaluation import Dataset, WorldSpec
 from workers.jobs import Context, Inputs, Json, Step
 from workers.judge_specs import TRUTH, JudgeSpec
@@ -75,13 +76,20 @@ def intact(inputs: AuditJudgeInputs, context: Context) -> bool:
     return (Path(inputs.out) / PAGE).is_file()
 
 
-def audit_of(context: Context, judge_sha256: str) -> Json | None:
-    """The newest audit of a judge whose card is still there: whether it passed, and where the card is."""
-    for job in context.store.jobs.finished(STEP.name):
-        result = job.result or {}
-        if result.get("judge_sha256") == judge_sha256 and Path(result["page"]).is_file():
-            return {"passed": result["passed"], "page": result["page"], "shown": result["shown"]}
-    return None
+def newest_audit(store: Store, judge_sha256: str) -> Json | None:
+    """All that the newest audit of a judge found: what its card is drawn from. None where it was never audited."""
+    results = (dict(job.result or {}) for job in store.jobs.finished(STEP.name))
+    return next((result for result in results if result.get("judge_sha256") == judge_sha256), None)
+
+
+def audit_of(store: Store, judge_sha256: str) -> Json | None:
+    """Whether the newest audit passed, and where its card is, if that is still there."""
+    found = newest_audit(store, judge_sha256)
+    found = newest_audit(store, judge_sha256)
+    if found is None:
+        return None
+    page = found["page"] if Path(found["page"]).is_file() else None
+    return {"passed": found["passed"], "page": page, "shown": found["shown"]}
 
 
 def _people(inputs: AuditJudgeInputs) -> People | None:

@@ -135,3 +135,20 @@ def test_noise_is_refused_and_never_crashes(tmp_path: Path) -> None:
             content[rng.randrange(len(content))] = rng.choice(b'\x00\n\r,"\xff\xc3aLeft9')
         with contextlib.suppress(InvalidInput):
             assert len(read_votes(write(tmp_path, bytes(content), f"{number}.csv")).ballots)
+
+
+def test_a_column_of_weights_says_what_each_vote_counts_for(tmp_path: Path) -> None:
+    file = tmp_path / "votes.csv"
+    file.write_text("left,right,winner,worker,weight\na,b,left,v,1\na,b,right,w,0.25\nc,b,tie,x,0\na,b,left,y, 1e-3\n")
+    ballots = read_votes(file).ballots
+    assert ballots.weight is not None
+    assert ballots.weight.tolist() == [1.0, 0.25, 0.001]
+    assert ballots.policies == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("weight", ["", "-1", "nan", "inf", "1e9", "heavy"])
+def test_a_weight_that_is_none_is_refused_with_its_line(tmp_path: Path, weight: str) -> None:
+    file = tmp_path / "votes.csv"
+    file.write_text(f"left,right,winner,worker,weight\na,b,left,v,1\na,b,left,v,{weight}\n")
+    with pytest.raises(InvalidInput, match=r"line 3: weight must be a number from 0 to 999999"):
+        read_votes(file)

@@ -1,4 +1,4 @@
-"""From stored rollouts and verdicts to what a leaderboard shows: a ranking, and each policy's rates.
+"""The board by a judge's verdicts on stored rollouts: a ranking, and each policy's rates.
 
 The command line, the pages and the report all call `build_leaderboard`, so that they cannot disagree.
 """
@@ -13,7 +13,7 @@ from typing import Protocol
 from arena.contracts import InvalidInput, Ranking, Verdict
 from arena.intervals import wilson
 from arena.pairing import PROGRESS_MARGIN, JudgedRollout, pair_verdicts
-from arena.ranking import rank
+from arena.ranking import Ballots, Board, make_board, ranking_of
 
 
 class Trial(Protocol):
@@ -66,10 +66,11 @@ class PolicySummary:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """`policies` are in the ranking's order."""
+    """`policies` are in the ranking's order; `board` is all that the judge's comparisons say."""
 
     ranking: Ranking
     policies: tuple[PolicySummary, ...]
+    board: Board
 
 
 def build_leaderboard(
@@ -91,12 +92,15 @@ def build_leaderboard(
     pairing = pair_verdicts(judged, threshold=threshold, margin=margin)
     names = sorted({trial.policy for trial in rollouts})
     judge = next((verdict.judge for verdict in by_id.values()), "")
-    ranking = rank(pairing.votes, policies=names, judge=judge, left_bias=False)
+    board = make_board(Ballots.of(pairing.votes, names), left_bias=False)
+    ranking = ranking_of(board, judge)
     missing = _missing(len(rollouts) - len(judged), pairing.abstentions, pairing.missing)
     outcomes = _outcomes(truth)
     summaries = {name: _summary(name, rollouts, by_id, threshold, outcomes.get(name)) for name in names}
     return Leaderboard(
-        replace(ranking, notes=(*ranking.notes, *missing)), tuple(summaries[place.policy] for place in ranking.policies)
+        replace(ranking, notes=(*ranking.notes, *missing)),
+        tuple(summaries[place.policy] for place in ranking.policies),
+        board,
     )
 
 
