@@ -89,7 +89,9 @@ def test_the_judges_audit_is_linked_or_asked_for(filled: Store) -> None:
     filled.jobs.submit("k" * 64, "audit_judge", {})
     lease = filled.jobs.acquire("k" * 64, "me")
     assert lease is not None
-    assert filled.jobs.complete(lease, {"judge_sha256": "j" * 64, "passed": False, "page": "/gone", "shown": "recorded"})
+    assert filled.jobs.complete(
+        lease, {"judge_sha256": "j" * 64, "passed": False, "page": "/gone", "shown": "recorded"}
+    )
     assert f"**failed** [its audit](audit/{'j' * 64})" in shown(board())
 
 
