@@ -95,7 +95,7 @@ def matrix(found: WinMatrix) -> go.Figure:
     met = found.met
     cells = [
         [
-            f"{found.wins[i, j]}–{found.wins[j, i]}" + (f"<br>{found.ties[i, j]} ties" if found.ties[i, j] else "")
+            f"{found.wins[i, j]}–{found.wins[j, i]}" + (f"<br>+{found.ties[i, j]}" if found.ties[i, j] else "")
             if met[i, j]
             else ""
             for j in range(size)
@@ -120,7 +120,7 @@ def matrix(found: WinMatrix) -> go.Figure:
             zmax=1,
             xgap=2,
             ygap=2,
-            colorbar={"title": "row's share", "tickformat": ".0%", "thickness": 12},
+            showscale=False,
         )
     )
     short = [plain_html(_short(name)) for name in found.policies]

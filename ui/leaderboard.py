@@ -27,6 +27,7 @@ from arena.ranking import Agreement, Ballots, agreement
 from ui.charts import beside, forest, matrix, place_of
 from ui.stored import Evaluated, choose_evaluation, complaining, link, open_store, percent, plain
 from ui.vote.page import open_booth
+from workers.judge_specs import TRUTH
 from workers.settings import load_settings
 from workers.steps.audit_judge import newest_audit
 
@@ -52,14 +53,14 @@ def page() -> None:
         return
     judge, people = evaluated.board(), _people(evaluated)
     asked = people is not None and st.radio("Ranked by", [JUDGE, PEOPLE], horizontal=True) == PEOPLE
-    ranking = people.ranking if people is not None and asked else judge.ranking
-    ballots = people.ballots if people is not None and asked else judge.board.fit.data.ballots
-    _ranking(ranking)
+    shown = people if people is not None and asked else judge
+    ranking = shown.ranking
+    _ranking(ranking, preliminary(shown.board))
     rows = table(judge, ranking, _links(evaluated, chosen))
     st.dataframe(rows, hide_index=True, width="stretch", column_config=_columns())
-    _wins(ballots, ranking)
+    _wins(people.ballots if people is not None and asked else judge.board.fit.data.ballots, ranking)
     _beside(judge, people)
-    _notes(evaluated, ranking, judge, people if asked else None)
+    _notes(evaluated, shown, judge)
 
 
 def _filters(evaluated: Evaluated) -> dict[str, str]:
@@ -81,10 +82,10 @@ def _people(evaluated: Evaluated) -> PeopleBoard | None:
     return build_people_board(weighed, {rollout.id for rollout in evaluated.rollouts})
 
 
-def _ranking(ranking: Ranking) -> None:
+def _ranking(ranking: Ranking, too_little: str | None) -> None:
     st.subheader(plain(headline(ranking)))
-    if few := preliminary(ranking):
-        st.warning(plain(few), icon=":material/hourglass_top:")
+    if too_little:
+        st.warning(plain(too_little), icon=":material/hourglass_top:")
     for number, names in enumerate(ranking.groups, start=1):
         places = [place for place in ranking.policies if place.policy in names]
         if len(ranking.groups) > 1:
@@ -144,7 +145,7 @@ def _rate(rate: Rate) -> str:
 def _wins(ballots: Ballots, ranking: Ranking) -> None:
     if not len(ballots) or len(ranking.policies) < 2:
         return
-    with st.expander("Who beat whom: row against column, wins–losses", expanded=len(ranking.policies) <= 12):
+    with st.expander("Who beat whom: the row's wins–losses against the column, and ties", expanded=True):
         order = [place.policy for place in ranking.policies if place.policy in ballots.policies]
         st.plotly_chart(matrix(win_matrix(ballots, order)), width="stretch", key="matrix", config=PLAIN)
 
@@ -185,17 +186,20 @@ def agreeing(found: Agreement) -> list[str]:
     return lines + list(found.notes)
 
 
-def _notes(evaluated: Evaluated, ranking: Ranking, judge: Leaderboard, people: PeopleBoard | None) -> None:
+def _notes(evaluated: Evaluated, shown: Leaderboard | PeopleBoard, judge: Leaderboard) -> None:
     if judge.ranking.judge:
         st.caption(f"Judged by {plain(judge.ranking.judge)} · {judge.ranking.comparisons} comparisons")
-        st.markdown(_audit(evaluated))
-    notes = dict.fromkeys([*ranking.notes, *([people.weighing] if people else []), *evaluated.notes])
+        st.markdown(_audit(evaluated, judge.ranking.judge))
+    weighing = [shown.weighing] if isinstance(shown, PeopleBoard) else []
+    notes = dict.fromkeys([*shown.ranking.notes, *weighing, *evaluated.notes])
     if notes:
         st.markdown("**How far this can be trusted**\n\n" + "\n".join(f"- {plain(note)}" for note in notes))
 
 
-def _audit(evaluated: Evaluated) -> str:
+def _audit(evaluated: Evaluated, judge: str) -> str:
     """Where the judge's audit card is, or how to make one."""
+    if judge == TRUTH:
+        return "This judge passes on what the simulator knows: there is nothing to audit."
     sha256 = next((verdict.judge_sha256 for verdict in evaluated.verdicts.values()), "")
     found = newest_audit(open_store(load_settings().store_url), sha256)
     if found is None:

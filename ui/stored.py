@@ -123,4 +123,8 @@ def percent(share: float | None) -> str:
 
 def _described(record: EvaluationRecord) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created_at))
-    return f"{when} · {record.id[:12]} · {record.status}"
+    world = str((record.config.get("world") or {}).get("name") or "").rstrip("/").rpartition("/")[2]
+    judge = (record.config.get("judge") or {}).get("name")
+    where = [f"in {world}"] if world else []
+    by = [f"judged by {judge}"] if judge else []
+    return " · ".join([when, *where, *by, record.status, record.id[:8]])

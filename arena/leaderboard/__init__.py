@@ -6,11 +6,12 @@ The command line, the pages and the report all build their boards here, so that 
 from arena.leaderboard.judged import Leaderboard, PolicySummary, Rate, build_leaderboard, headline
 from arena.leaderboard.matrix import WinMatrix, win_matrix
 from arena.leaderboard.people import PeopleBoard, build_people_board
-from arena.leaderboard.preliminary import PRELIMINARY_COMPARISONS, preliminary
+from arena.leaderboard.preliminary import PRELIMINARY_CLUSTERS, PRELIMINARY_COMPARISONS, preliminary
 from arena.leaderboard.slicing import AXES, options, sliced
 
 __all__ = [
     "AXES",
+    "PRELIMINARY_CLUSTERS",
     "PRELIMINARY_COMPARISONS",
     "Leaderboard",
     "PeopleBoard",

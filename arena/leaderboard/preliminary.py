@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from arena.contracts import Ranking
+from arena.ranking import Board
 
 PRELIMINARY_COMPARISONS = 30
-"""Comparisons that every policy needs: with fewer, the intervals themselves are rough, since errors are estimated."""
+"""Comparisons that every policy needs."""
+PRELIMINARY_CLUSTERS = 20
+"""Voters, or scenes where few people voted, that a ranking needs: comparisons of one of them are not independent, and
+with fewer the intervals themselves are rough, since their width is estimated.
+"""
 
 
-def preliminary(ranking: Ranking) -> str | None:
+def preliminary(board: Board) -> str | None:
     """Why a ranking is preliminary, in one line; None where it is not."""
-    few = [place for place in ranking.policies if place.comparisons < PRELIMINARY_COMPARISONS]
+    if board.clustered_by != "vote" and board.clusters < PRELIMINARY_CLUSTERS:
+        what = f"{board.clustered_by}{'s' if board.clusters > 1 else ''}"
+        return f"Preliminary: it rests on {board.clusters} {what}, and {PRELIMINARY_CLUSTERS} are asked for."
+    few = [place for place in board.policies if place.votes < PRELIMINARY_COMPARISONS]
     if not few:
         return None
-    least = min(few, key=lambda place: place.comparisons)
-    others = "" if len(few) == 1 else f", and {len(few) - 1} more have fewer than {PRELIMINARY_COMPARISONS}"
-    asked = f"; {PRELIMINARY_COMPARISONS} are asked for" if len(few) == 1 else ""
-    return f"Preliminary: {least.policy} was compared {least.comparisons} times{others}{asked}."
+    least = min(few, key=lambda place: place.votes)
+    others = f", and {len(few) - 1} more too seldom" if len(few) > 1 else ""
+    return (
+        f"Preliminary: {least.name} was compared {least.votes} times{others}; {PRELIMINARY_COMPARISONS} are asked for."
+    )

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from arena.contracts import Choice, RankedPolicy, Ranking, Vote
-from arena.leaderboard import AXES, PRELIMINARY_COMPARISONS, build_people_board, options, preliminary, sliced
+from arena.contracts import Choice, Vote
+from arena.leaderboard import (
+    AXES,
+    PRELIMINARY_CLUSTERS,
+    PRELIMINARY_COMPARISONS,
+    build_people_board,
+    options,
+    preliminary,
+    sliced,
+)
+from arena.ranking import Ballots, Board, make_board
 from arena.votes.tally import Weighed
 from tests.ui.conftest import rollout_of
 
@@ -59,14 +68,22 @@ def test_there_is_a_choice_only_where_values_differ() -> None:
     assert sliced(rollouts, {"task": "task-1", "scene_id": "scene-0"}) == []
 
 
-def _ranking(*comparisons: int) -> Ranking:
-    places = tuple(RankedPolicy(f"p{i}", 1, 2, 0.0, -1.0, 1.0, count) for i, count in enumerate(comparisons))
-    return Ranking(places, (tuple(place.policy for place in places),), sum(comparisons) // 2, "", ())
+def _board(policies: int, each: int, voters: int) -> Board:
+    """`policies` met in a ring, every two neighbours `each` times, by `voters` in turn."""
+    votes = [
+        Vote(f"p{i}", f"p{(i + 1) % policies}", Choice.LEFT, f"v{n % voters}", f"s{n}")
+        for i in range(policies)
+        for n in range(each)
+    ]
+    return make_board(Ballots.of(votes), cluster_by="voter")
 
 
-def test_a_ranking_is_preliminary_until_every_policy_was_compared_often_enough() -> None:
-    enough = PRELIMINARY_COMPARISONS
-    assert preliminary(_ranking(enough, enough)) is None
-    assert preliminary(_ranking(enough, 4)) == f"Preliminary: p1 was compared 4 times; {enough} are asked for."
-    said = preliminary(_ranking(3, enough - 1, enough))
-    assert said == f"Preliminary: p0 was compared 3 times, and 1 more have fewer than {enough}."
+def test_a_ranking_is_preliminary_until_it_rests_on_enough() -> None:
+    compared, asked = PRELIMINARY_COMPARISONS, PRELIMINARY_CLUSTERS
+    assert preliminary(_board(4, 15, 99)) == f"Preliminary: it rests on 15 voters, and {asked} are asked for."
+    assert preliminary(_board(4, compared, asked)) is None
+    assert preliminary(_board(4, compared, 1)) == f"Preliminary: it rests on 1 voter, and {asked} are asked for."
+    seldom = Ballots.of([Vote("a", "b", Choice.LEFT, f"v{n}", "") for n in range(compared)], ["c"])
+    assert preliminary(make_board(seldom)) == f"Preliminary: c was compared 0 times; {compared} are asked for."
+    more = Ballots.of([Vote("a", "b", Choice.LEFT, f"v{n}", "") for n in range(compared)], ["c", "d"])
+    assert "compared 0 times, and 1 more too seldom" in (preliminary(make_board(more)) or "")
