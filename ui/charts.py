@@ -60,16 +60,16 @@ def forest(places: Sequence[RankedPolicy]) -> go.Figure:
 def beside(people: Ranking, judge: Ranking) -> go.Figure:
     """Each policy's strength by people against that by the judge, with both 95% intervals.
 
-    An open interval is drawn to the edge of the axis. The line is where the two agree.
+    An open interval is drawn to the edge of the axis. The scales differ: a judge says the same every time, people do
+    not, so that its strengths lie further apart. What should agree is the order.
     """
     by_people = {place.policy: place for place in people.policies}
     both = [(by_people[place.policy], place) for place in judge.policies if place.policy in by_people]
     across, up = ([pair[side] for pair in both] for side in (1, 0))
     span = [_span(across), _span(up)]
-    ends = [min(span[0][0], span[1][0]), max(span[0][1], span[1][1])]
-    figure = go.Figure(
-        go.Scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "color": MUTED, "width": 1}, hoverinfo="skip")
-    )
+    figure = go.Figure()
+    for line in (figure.add_vline, figure.add_hline):
+        line(0, line_dash="dot", line_width=1, line_color=MUTED)
     figure.add_scatter(
         x=[place.score for place in across],
         y=[place.score for place in up],

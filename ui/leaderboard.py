@@ -190,8 +190,9 @@ def _notes(evaluated: Evaluated, shown: Leaderboard | PeopleBoard, judge: Leader
     if judge.ranking.judge:
         st.caption(f"Judged by {plain(judge.ranking.judge)} · {judge.ranking.comparisons} comparisons")
         st.markdown(_audit(evaluated, judge.ranking.judge))
-    weighing = [shown.weighing] if isinstance(shown, PeopleBoard) else []
-    notes = dict.fromkeys([*shown.ranking.notes, *weighing, *evaluated.notes])
+    # What limits the one says nothing of the other.
+    more = [shown.weighing] if isinstance(shown, PeopleBoard) else evaluated.notes
+    notes = dict.fromkeys([*shown.ranking.notes, *more])
     if notes:
         st.markdown("**How far this can be trusted**\n\n" + "\n".join(f"- {plain(note)}" for note in notes))
 

@@ -112,7 +112,7 @@ def _ranking(*places: tuple[str, float]) -> Ranking:
 
 def test_the_scatter_pairs_policies_by_name_and_escapes_them() -> None:
     figure = charts.beside(_ranking((HOSTILE, 1.0), ("b", -1.0)), _ranking(("b", 2.0), (HOSTILE, -2.0), ("c", -3.0)))
-    _, points = figure.data
+    [points] = figure.data
     assert list(points.x) == [2.0, -2.0]
     assert list(points.y) == [-1.0, 1.0]
     assert "<b>" not in "".join(points.text)
