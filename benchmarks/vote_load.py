@@ -148,8 +148,16 @@ def poster(port: int) -> Callable[[str, Any, str | None], dict[str, Any]]:
         headers = {"Content-Type": "application/json"}
         if credential is not None:
             headers["Authorization"] = f"Bearer {credential}"
-        connection.request("POST", f"/vote/{path}", json.dumps(body), headers)
-        return dict(json.loads(connection.getresponse().read()))
+        for attempt in (1, 2):
+            try:
+                connection.request("POST", f"/vote/{path}", json.dumps(body), headers)
+                return dict(json.loads(connection.getresponse().read()))
+            except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+                # The server hangs up on who says nothing for some seconds; like a browser, connect again, once.
+                connection.close()
+                if attempt == 2:
+                    raise
+        raise AssertionError
 
     return post
 

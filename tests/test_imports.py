@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "real2sim": ("real2sim", *SIMULATORS_MAY),
     "workers": ("arena", "worldmodels", "real2sim", "workers"),
     # Of the workers' room: the names of tasks, and where things are kept.
-    "ui": ("ui", "arena", "workers.settings", "workers.tasks"),
+    "ui": ("ui", "arena", "workers.settings", "workers.service"),
 }
 HEAVY = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "gsplat", "open3d", "mujoco", "metaworld")
 SERVICES = ("celery", "kombu", "sqlalchemy", "alembic")

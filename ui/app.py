@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import jobs, leaderboard, policies, rollouts, worlds
+from ui import jobs, leaderboard, policies, rollouts, voters, worlds
 from ui.vote import page as vote
 
 
@@ -17,6 +17,7 @@ def main() -> None:
         st.Page(policies.page, title="Policies", icon=":material/smart_toy:", url_path="policies"),
         st.Page(worlds.page, title="Worlds", icon=":material/public:", url_path="worlds"),
         st.Page(jobs.page, title="Jobs", icon=":material/pending_actions:", url_path="jobs"),
+        st.Page(voters.page, title="Voters", icon=":material/group:", url_path="voters"),
     ]
     st.navigation(pages, position="top").run()
 

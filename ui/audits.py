@@ -9,18 +9,17 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from arena.store import Store
-from workers.audit_page import render_audit
-from workers.steps.audit_judge import newest_audit
+from workers.service import audit_card
 
 
 def audit_route(store: Callable[[], Store]) -> Route:
     """`/audit/SHA256`: the card of the newest audit of the judge with that content hash."""
 
     def card(request: Request) -> Response:
-        found = newest_audit(store(), request.path_params["judge"])
+        found = audit_card(store(), request.path_params["judge"])
         if found is None:
             return PlainTextResponse("This judge was not audited: see `dreamarena judge audit --help`.", 404)
         # The card holds no script; replies of judges are quoted in it.
-        return HTMLResponse(render_audit(found), headers={"Content-Security-Policy": "script-src 'none'"})
+        return HTMLResponse(found, headers={"Content-Security-Policy": "script-src 'none'"})
 
     return Route("/audit/{judge}", card, methods=["GET"])

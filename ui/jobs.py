@@ -9,7 +9,9 @@ from typing import Any
 import streamlit as st
 
 from arena.store import JobRecord, JobStatus
-from ui.stored import complaining, open_store, plain
+from ui.access import allowed
+from ui.stored import complaining, link, open_store, plain
+from workers.service import SUBMITTED, try_again
 from workers.settings import load_settings
 
 REFRESH_SECONDS = 3.0
@@ -44,9 +46,32 @@ def _live() -> None:
             share = job.done / job.total if job.total else 0.0
             st.progress(min(max(share, 0.0), 1.0), text=plain(f"{job.kind}: {job.stage} {job.done}/{job.total}"))
     st.dataframe(table(records), hide_index=True, width="stretch")
+    _made(records)
+    _failed([job for job in records if job.status is JobStatus.FAILED])
+
+
+def _made(records: Sequence[JobRecord]) -> None:
+    """Where the result of what a page asked for is."""
     for job in records:
-        if job.status is JobStatus.FAILED:
-            st.error(plain(f"{job.kind} {job.key[:12]}: {(job.error or {}).get('message', 'no reason was noted')}"))
+        evaluation = (job.result or {}).get("evaluation") if job.kind == SUBMITTED else None
+        if evaluation:
+            what = plain(f"{(job.result or {}).get('policy')} was ranked")
+            st.success(f"{what}: {link('the leaderboard', '.', evaluation=evaluation)}")
+
+
+def _failed(failed: Sequence[JobRecord]) -> None:
+    for job in failed:
+        st.error(plain(f"{job.kind} {job.key[:12]}: {(job.error or {}).get('message', 'no reason was noted')}"))
+    if not failed:
+        return
+    with st.expander("Try again"):
+        if not allowed():
+            return
+        chosen = st.selectbox("Which", failed, format_func=lambda job: f"{job.kind} {job.key[:12]}")
+        if st.button("Try again", type="primary") and chosen is not None:
+            settings = load_settings()
+            try_again(settings, open_store(settings.store_url), chosen.key)
+            st.rerun()
 
 
 def table(jobs: Sequence[JobRecord]) -> list[dict[str, Any]]:

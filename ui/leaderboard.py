@@ -15,7 +15,6 @@ from arena.leaderboard import (
     Leaderboard,
     PeopleBoard,
     PolicySummary,
-    Rate,
     build_people_board,
     headline,
     options,
@@ -25,11 +24,10 @@ from arena.leaderboard import (
 )
 from arena.ranking import Agreement, Ballots, agreement
 from ui.charts import beside, forest, matrix, place_of
-from ui.stored import Evaluated, choose_evaluation, complaining, link, open_store, percent, plain
+from ui.stored import Evaluated, choose_evaluation, complaining, link, open_store, percent, plain, rate_text
 from ui.vote.page import open_booth
-from workers.judge_specs import TRUTH
+from workers.service import TRUTH, audit_passed
 from workers.settings import load_settings
-from workers.steps.audit_judge import newest_audit
 
 PLAIN = {"displayModeBar": False}
 JUDGE, PEOPLE = "The judge", "People"
@@ -111,8 +109,8 @@ def _row(place: RankedPolicy, summary: PolicySummary, links: Mapping[str, str]) 
         "Policy": place.policy,
         "Strength": f"{place.score:+.2f}",
         "Comparisons": str(place.comparisons),
-        "Judged success": _rate(summary.judged),
-        "True success": _rate(summary.true) if summary.true else "–",
+        "Judged success": rate_text(summary.judged),
+        "True success": rate_text(summary.true) if summary.true else "–",
         "Progress": "–" if summary.progress is None else f"{summary.progress:.0f}",
         "Rollouts": f"{links['rollouts']}#{summary.rollouts}",
         "Abstained": str(summary.abstentions),
@@ -135,11 +133,6 @@ def _columns() -> dict[str, Any]:
         "Rollouts": st.column_config.LinkColumn(display_text=r"#(\d+)$", help="Watch them"),
         "Card": st.column_config.LinkColumn(display_text="card and tasks"),
     }
-
-
-def _rate(rate: Rate) -> str:
-    low, high = rate.interval
-    return f"{percent(rate.share)} ({100 * low:.0f}–{100 * high:.0f}%), {rate.successes}/{rate.trials}"
 
 
 def _wins(ballots: Ballots, ranking: Ranking) -> None:
@@ -202,7 +195,7 @@ def _audit(evaluated: Evaluated, judge: str) -> str:
     if judge == TRUTH:
         return "This judge passes on what the simulator knows: there is nothing to audit."
     sha256 = next((verdict.judge_sha256 for verdict in evaluated.verdicts.values()), "")
-    found = newest_audit(open_store(load_settings().store_url), sha256)
-    if found is None:
+    passed = audit_passed(open_store(load_settings().store_url), sha256)
+    if passed is None:
         return "The judge was **not audited**: `dreamarena judge audit --help`."
-    return f"The judge {'passed' if found['passed'] else '**failed**'} {link('its audit', f'audit/{sha256}')}."
+    return f"The judge {'passed' if passed else '**failed**'} {link('its audit', f'audit/{sha256}')}."

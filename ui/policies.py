@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import plotly.graph_objects as go
 import streamlit as st
 
 from arena.contracts import PolicyCard
 from arena.leaderboard import Rate
-from arena.store import PolicyRecord
-from ui.stored import Evaluated, as_rows, choose_evaluation, complaining, link, open_store, percent, plain, plain_html
+from arena.store import JobStatus, PolicyRecord
+from ui.access import allowed
+from ui.stored import Evaluated, as_rows, choose_evaluation, complaining, link, open_store, plain, plain_html, rate_text
+from workers.service import submit
 from workers.settings import load_settings
 
 EMPTY = """**No policy acted here yet.** A policy is built in, a folder, or a server that speaks the openpi protocol:
@@ -21,13 +24,16 @@ dreamarena policy probe openpi://host:8000 --action-space joint_velocity --contr
 dreamarena evaluate --policies hold 'openpi://host:8000?action_space=joint_velocity&control_hz=15&chunk=8' \\
     --world worlds/mine --episodes DATASET
 ```"""
-SUBMIT = """Check that it answers, then let it act in the scenes of an evaluation; nothing that is stored is run again:
-
-```sh
-dreamarena policy probe openpi://host:8000 --action-space joint_velocity --control-hz 15
-dreamarena evaluate --policies 'openpi://host:8000?action_space=joint_velocity&control_hz=15&chunk=8' \\
-    --world WORLD --episodes DATASET
-```"""
+SUBMIT = """It acts in the world and the scenes of this evaluation, and is ranked among its policies. A server is
+called a few times first, and what is wrong with its answers is said before anything is rolled out.
+From a terminal: `dreamarena policy submit ADDRESS`."""
+SAID = {
+    JobStatus.QUEUED: "Asked for.",
+    JobStatus.RUNNING: "It is being done already.",
+    JobStatus.DONE: "It was done before.",
+    JobStatus.FAILED: "It failed.",
+}
+ADDRESS = "openpi://host:8000?action_space=joint_velocity&control_hz=15&chunk=8"
 
 
 @complaining
@@ -37,9 +43,9 @@ def page() -> None:
     if not records:
         st.info(EMPTY)
         return
-    with st.expander("Submit a policy"):
-        st.markdown(SUBMIT)
     evaluated = choose_evaluation()
+    if evaluated is not None:
+        _submit(evaluated)
     if evaluated is not None and evaluated.rollouts:
         st.subheader("Success by task")
         st.plotly_chart(heatmap(by_task(evaluated)), width="stretch", config={"displayModeBar": False})
@@ -47,6 +53,23 @@ def page() -> None:
     st.subheader("Cards")
     for record in records:
         _card(record, evaluated)
+
+
+def _submit(evaluated: Evaluated) -> None:
+    with st.expander("Submit a policy", icon=":material/add:"):
+        st.markdown(SUBMIT)
+        if not allowed():
+            return
+        with st.form("submit", border=False):
+            policy = st.text_input("Its address", placeholder=ADDRESS).strip()
+            if not st.form_submit_button("Look at it and rank it", type="primary"):
+                return
+        if not policy:
+            st.error("An address is missing, such as `hold`, `bc:FOLDER` or a server's.")
+            return
+        settings = load_settings()
+        job = submit(settings, open_store(settings.store_url), policy, evaluated.record.id)
+        st.success(plain(SAID[job.status]) + f" {link('See how far it is', 'jobs', job=job.key)}.")
 
 
 def by_task(evaluated: Evaluated) -> Mapping[str, Mapping[str, Rate]]:
@@ -96,13 +119,18 @@ def _card(record: PolicyRecord, evaluated: Evaluated | None) -> None:
         st.dataframe(facts(card), hide_index=True, width="stretch")
         rows = [] if evaluated is None else _results(evaluated, card.name)
         if rows and evaluated is not None:
-            st.dataframe(rows, hide_index=True, width="stretch")
+            columns = {"Rollouts": st.column_config.LinkColumn(display_text="watch")}
+            st.dataframe(rows, hide_index=True, width="stretch", column_config=columns)
             st.markdown(link("See its rollouts", "rollouts", evaluation=evaluated.record.id, policy=card.name))
 
 
 def _results(evaluated: Evaluated, policy: str) -> Sequence[dict[str, str]]:
     return [
-        {"Task": task, "Judged success": f"{percent(rate.share)}, {rate.successes}/{rate.trials}"}
+        {
+            "Task": task,
+            "Judged success": rate_text(rate),
+            "Rollouts": "rollouts?" + urlencode({"evaluation": evaluated.record.id, "policy": policy, "task": task}),
+        }
         for task, rate in sorted(by_task(evaluated).get(policy, {}).items())
     ]
 

@@ -1,4 +1,4 @@
-"""What `dreamarena ui` serves: Streamlit's pages, and beside them the routes of the voting page and the audit cards."""
+"""What `dreamarena ui` serves: Streamlit's pages, and beside them voting, the audit cards and the validations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from streamlit.starlette import App
 
 from ui.audits import audit_route
+from ui.reality import validation_route
 from ui.stored import open_store
 from ui.vote.page import open_booth
 from ui.vote.routes import vote_routes
@@ -17,5 +18,6 @@ app = App(
     routes=[
         *vote_routes(lambda: open_booth(load_settings())),
         audit_route(lambda: open_store(load_settings().store_url)),
+        validation_route(lambda: open_store(load_settings().store_url)),
     ],
 )

@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from arena.contracts import DreamarenaError, Verdict
-from arena.leaderboard import Leaderboard, build_leaderboard
+from arena.leaderboard import Leaderboard, Rate, build_leaderboard
 from arena.store import EvaluationRecord, RolloutRecord, Store
 from ui.films import read_films
+from workers.service import TRUTH
 from workers.settings import load_settings
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>:$&])")
@@ -59,14 +60,18 @@ def complaining(page: Callable[[], None]) -> Callable[[], None]:
 
 
 def choose_evaluation() -> Evaluated | None:
-    """Let the user choose an evaluation, newest first. None, with advice on the page, where there is none."""
+    """Let the user choose an evaluation, newest first. None, with advice on the page, where there is none.
+
+    What is shown before they choose is the newest one that a judge had to judge: reality is what it is held against.
+    """
     store = open_store(load_settings().store_url)
     records = {record.id: record for record in store.results.evaluations()}
     if not records:
         st.info(EMPTY)
         return None
     asked = st.query_params.get("evaluation")
-    first = list(records).index(asked) if asked in records else 0
+    judged = (id for id, record in records.items() if (record.config.get("judge") or {}).get("name") != TRUTH)
+    first = list(records).index(asked if asked in records else next(judged, next(iter(records))))
     chosen = st.selectbox("Evaluation", list(records), first, format_func=lambda id: _described(records[id]))
     return read_evaluation(store, records[chosen])
 
@@ -119,6 +124,12 @@ def as_rows(facts: Mapping[str, str]) -> list[dict[str, str]]:
 
 def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f}%"
+
+
+def rate_text(rate: Rate) -> str:
+    """A share with its 95% interval and what it is of."""
+    low, high = rate.interval
+    return f"{percent(rate.share)} ({100 * low:.0f}–{100 * high:.0f}%), {rate.successes}/{rate.trials}"
 
 
 def _described(record: EvaluationRecord) -> str:

@@ -8,13 +8,17 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from arena.contracts import WorldCard
+from arena.contracts import DreamarenaError, WorldCard
 from arena.store import Store
-from ui.stored import as_rows, complaining, open_store, plain
+from ui.reality import compared, measured
+from ui.stored import as_rows, complaining, link, open_store, plain
 from workers.settings import load_settings
 
 SERIES = {"model": "imagined", "copy": "first frame again", "wrong_action": "another episode's actions",
           "ceiling": "autoencoder alone"}  # fmt: skip
+MEASURES = {"pearson": "Pearson r", "spearman": "Spearman ρ", "mmrv": "MMRV", "optimism": "Optimism"}
+UNCOMPARED = """Its ranking was not compared with reality: let the same policies act in the same scenes of a world that
+knows success, or give real trials to `dreamarena validate --evaluator EVALUATION --real trials.csv`."""
 EMPTY = """**No world was used here yet.** Train one on your recordings, see whether it follows actions,
 and compare its ranking with real trials:
 
@@ -40,6 +44,7 @@ def page() -> None:
         if card.knows_success:
             st.caption("This world knows success: what happens in it is the truth that others are compared with.")
             continue
+        _against_reality(store, card)
         found = [report for report in replays if _of(report, card)]
         if not found:
             st.info("No replay was measured: `dreamarena worldmodel replay` says whether it follows actions.")
@@ -47,6 +52,33 @@ def page() -> None:
         st.plotly_chart(fidelity(found[0]["fidelity"]), width="stretch", key=card.sha256,
                         config={"displayModeBar": False})  # fmt: skip
         st.caption("PSNR of replays of held-out recordings, all views: the model has to be above both controls.")
+
+
+def _against_reality(store: Store, card: WorldCard) -> None:
+    """How far the ranking in this world agrees with that in reality, where both were made here."""
+    pair = compared(card.sha256, store.results.evaluations())
+    if pair is None:
+        st.info(UNCOMPARED)
+        return
+    imagined, real = pair
+    try:
+        found = measured(store, imagined.id, real.id)
+    except DreamarenaError as error:
+        st.info(plain(f"Its ranking cannot be held against reality: {error}"))
+        return
+    for place, (name, title) in zip(st.columns(4), MEASURES.items(), strict=True):
+        value = found[name]["value"]
+        low, high = found[name]["low"], found[name]["high"]
+        interval = "no interval" if low is None else f"95%: {low:+.2f} to {high:+.2f}"
+        place.metric(title, "–" if value is None else f"{value:.2f}", interval, delta_color="off", delta_arrow="off")
+    said = f"{found['policies']} policies against {real.config['world']['name']}"
+    st.markdown(
+        f"{plain(said)} · {link('the whole validation', f'validation/{imagined.id}/{real.id}')}"
+        f" · {link('its leaderboard', '.', evaluation=imagined.id)}"
+        f" · {link('the real one', '.', evaluation=real.id)}"
+    )
+    for note in found["notes"]:
+        st.caption(plain(note))
 
 
 def replay_reports(store: Store) -> Sequence[Mapping[str, Any]]:

@@ -19,7 +19,8 @@ from workers.cli.session import Session
 from workers.content import fingerprint
 from workers.evaluation import Dataset, WorldSpec
 from workers.jobs import Context, Json, Request
-from workers.orchestrate import EvaluationPlan, evaluate
+from workers.orchestrate import evaluate
+from workers.plans import EvaluationPlan
 from workers.registry import STAND_IN, WORLD, pretrained
 from workers.report import write_report
 from workers.settings import SAMPLER_STEPS

@@ -6,7 +6,6 @@ The steps are jobs; this part only submits them and waits, so it can be stopped 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from arena.contracts import Episode, InvalidInput
@@ -23,8 +22,8 @@ from workers.judge_specs import (
     members_of,
     shipped_judge_covers,
 )
+from workers.plans import EvaluationPlan
 from workers.registry import STAND_IN
-from workers.settings import SAMPLER_STEPS
 from workers.steps.judge import JudgeInputs
 from workers.steps.rank import RankInputs
 
@@ -32,28 +31,6 @@ RunJobs = Callable[[Sequence[Request]], list[Json]]
 """Has jobs done, here or by workers, and returns their results in order."""
 
 ID_LETTERS = 16
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """What a user asks for; see `dreamarena evaluate --help`."""
-
-    world: str
-    policies: tuple[str, ...]
-    episodes: Path
-    layout: Path | None = None
-    keep: tuple[str, ...] | None = None
-    scenes: int | None = None
-    beginnings: int = 1
-    steps: int = 20
-    seed: int = 0
-    judge: str = "auto"
-    batch: int = 8
-    sampler_steps: int = SAMPLER_STEPS
-    guidance: float = 1.0
-    labelled: int = 48
-    demonstrations: Path | None = None
-    """The dataset that a judge by demonstrations is made from, where it is not `episodes`."""
 
 
 def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
@@ -106,7 +83,8 @@ def _open(context: Context, plan: EvaluationPlan, batches: Sequence[RolloutInput
         "judge": judge.model_dump(mode="json"),
     }
     sha256 = content_address([config, plan.seed])
-    context.store.results.open_evaluation(sha256[:ID_LETTERS], config, sha256, plan.seed)
+    # How it was asked for is kept too, so that another policy can be asked for alike; it decides nothing by itself.
+    context.store.results.open_evaluation(sha256[:ID_LETTERS], config | {"plan": plan.to_json()}, sha256, plan.seed)
     return sha256[:ID_LETTERS]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from arena.contracts import InvalidInput
 
@@ -36,6 +37,22 @@ class Settings(BaseSettings):
     vote_completion_url: str | None = None
     """Where a crowd platform's workers are sent once they have voted `vote_completion_votes` times."""
     vote_completion_votes: int = 20
+
+    admins: Annotated[tuple[str, ...], NoDecode] = ()
+    """E-mail addresses, separated by commas, of those who may submit, try again and see voters in the pages.
+
+    Without any, whoever opens the pages on the machine that serves them may, and nobody else.
+    """
+
+    @field_validator("admins", mode="before")
+    @classmethod
+    def _addresses(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found = tuple(word.strip().casefold() for word in value.split(",") if word.strip())
+        if wrong := [word for word in found if "@" not in word]:
+            raise ValueError(f"must be e-mail addresses separated by commas; {wrong[0]!r} is none")
+        return found
 
     @field_validator("broker_url")
     @classmethod

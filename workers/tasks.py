@@ -18,6 +18,7 @@ from workers.steps import (
     record_policies,
     replay,
     rollout,
+    submit_policy,
     train,
     train_judge,
 )
@@ -25,5 +26,6 @@ from workers.steps import (
 _ALL: tuple[Step[Any], ...] = (
     ingest.STEP, record.STEP, train.STEP, rollout.STEP, judge.STEP, rank.STEP, replay.STEP, clone.STEP,
     train_judge.STEP, measure_judge.STEP, audit_judge.STEP, record_policies.STEP,
+    submit_policy.STEP,
 )  # fmt: skip
 STEPS: Mapping[str, Step[Any]] = MappingProxyType({step.name: step for step in _ALL})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import streamlit as st
 
-from arena.contracts import ActionChunk, ActionSpace, Provenance, Rollout, Verdict
+from arena.contracts import ActionChunk, ActionSpace, PolicyCard, Provenance, Rollout, Verdict, WorldCard
 from arena.store import Store
 from workers.artifacts import Artifacts
 from workers.rollouts import save_rollout
@@ -44,9 +45,45 @@ def filled(settings: Settings) -> Store:
     return store
 
 
+@pytest.fixture
+def catalogued(filled: Store) -> None:
+    """The policies' cards."""
+    for name in ("good", "bad"):
+        filled.catalog.add_policy(PolicyCard(name, name, name * 8, ActionSpace.JOINT_POSITION, 5.0, 4, ("wrist",)))
+
+
+def two_evaluations(store: Store) -> None:
+    """Policies `p0` to `p2` in five scenes, `imagined` and `real`: of those, 0, 2 and 4 succeed in both."""
+    for name, judge, knows in (("imagined", "learned", False), ("real", "truth", True)):
+        world = f"{name}-world"
+        store.catalog.add_world(WorldCard(world, world * 4, 5.0, 4, ("wrist",), knows_success=knows))
+        rollouts = []
+        for policy in range(3):
+            for scene in range(5):
+                base = rollout_of("good", scene)
+                changes = {"id": f"{name}-{policy}-{scene}", "policy": f"p{policy}", "world": world}
+                rollouts.append(replace(base, **changes, success=scene < 2 * policy if knows else None))
+        config = {
+            "world": {"name": world, "sha256": world * 4},
+            "policies": [f"p{policy}" for policy in range(3)],
+            "scenes": [f"scene-{scene}" for scene in range(5)],
+            "judge": {"name": judge},
+        }
+        store.results.open_evaluation(name, config, name, seed=0)
+        for rollout in rollouts:
+            store.results.add_rollout(rollout, f"artifact-{rollout.id}")
+            policy, scene = (int(part) for part in rollout.id.split("-")[1:])
+            said = float(scene < 2 * policy)
+            store.results.add_verdict(Verdict(rollout.id, judge, judge * 8, said, None, ""))
+        store.results.link_rollouts(name, [rollout.id for rollout in rollouts])
+        store.results.finish_evaluation(
+            name, {"judge": {"name": judge, "sha256": judge * 8, "card": None}, "notes": []}
+        )
+
+
 def rollout_of(policy: str, scene: int) -> Rollout:
     frames = np.zeros((4, 32, 48, 3), np.uint8)
-    frames[:, :, ::4] = 60 * scene + 40
+    frames[:, :, ::4] = 40 * scene + 40
     return Rollout(
         id=f"{scene}{'a' if policy == 'good' else 'b'}" * 32,
         policy=policy,

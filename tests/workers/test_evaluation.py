@@ -23,7 +23,8 @@ from tests.workers import dots
 from tests.workers.dots import DotWorkshop, dot_context, write_dataset
 from workers.app import CeleryBroker, make_app
 from workers.jobs import Context, Json, Request
-from workers.orchestrate import EvaluationPlan, evaluate
+from workers.orchestrate import evaluate
+from workers.plans import EvaluationPlan
 from workers.rollouts import load_rollout
 from workers.runner import run_jobs
 from workers.tasks import STEPS

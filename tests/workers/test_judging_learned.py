@@ -22,7 +22,8 @@ from tests.workers.dots import FPS, LENGTH, SIZE, DotWorkshop, DotWorld, dot_con
 from workers import judge_specs
 from workers.evaluation import Dataset
 from workers.jobs import Context, Json, Request
-from workers.orchestrate import EvaluationPlan, evaluate
+from workers.orchestrate import evaluate
+from workers.plans import EvaluationPlan
 from workers.runner import run_jobs
 from workers.steps.measure_judge import MeasureJudgeInputs
 from workers.steps.train_judge import TrainJudgeInputs, balanced

@@ -27,7 +27,8 @@ from workers.cli.evaluate import show_ranking
 from workers.evaluation import Dataset
 from workers.jobs import Context, Json, Request
 from workers.judge_specs import judge_spec
-from workers.orchestrate import EvaluationPlan, evaluate
+from workers.orchestrate import evaluate
+from workers.plans import EvaluationPlan
 from workers.runner import run_jobs
 from workers.steps.audit_judge import AuditJudgeInputs, audit_of
 from workers.tasks import STEPS

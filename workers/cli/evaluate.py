@@ -57,7 +57,8 @@ class Evaluate:
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
-        from workers.orchestrate import EvaluationPlan, evaluate
+        from workers.orchestrate import evaluate
+        from workers.plans import EvaluationPlan
 
         plan = EvaluationPlan(**{name: value for name, value in asdict(self).items() if name != "json"})
         found = _with_audit(evaluate(session.context, plan, session.run), session)

@@ -63,7 +63,43 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """Look at policies before and after evaluating them."""
+class Submit:
+    """Let one more policy act in the scenes of an evaluation, and rank it among the others.
 
-    command: Annotated[Probe, subcommand("probe")] | Annotated[Listed, subcommand("list")]
+    A server is called a few times first. Only what the new policy adds is done.
+    """
+
+    policy: Positional[str]
+    """E.g. openpi://HOST:PORT?action_space=joint_velocity&control_hz=15&chunk=8, or bc:FOLDER."""
+    evaluation: str | None = None
+    """The evaluation that it joins, by id; the newest finished one by default."""
+    json: bool = False
+    """Print JSON and nothing else on stdout."""
+
+    def run(self, session: Session) -> Answer:
+        from workers.cli.evaluate import finished_evaluation, show_ranking
+        from workers.jobs import Request
+        from workers.steps.submit_policy import SubmitPolicyInputs
+
+        joins = finished_evaluation(session, self.evaluation).id
+        inputs = SubmitPolicyInputs(policy=self.policy, evaluation=joins)
+        [found] = session.run([Request("submit_policy", inputs)])
+        ranking = dict(finished_evaluation(session, found["evaluation"]).result or {})
+
+        def show(console: Console) -> None:
+            for note in found["notes"]:
+                console.print(f"{found['policy']}: {note}", markup=False, highlight=False)
+            show_ranking(ranking, console)
+
+        return Answer({**found, "ranking": ranking}, show)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Look at policies before and after evaluating them, and submit one."""
+
+    command: (
+        Annotated[Probe, subcommand("probe")]
+        | Annotated[Submit, subcommand("submit")]
+        | Annotated[Listed, subcommand("list")]
+    )

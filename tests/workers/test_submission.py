@@ -1,0 +1,73 @@
+"""One more policy in an evaluation: only what it adds is done, and what cannot act is refused before anything is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from arena.contracts import InvalidInput
+from tests.workers.dots import dot_context, write_dataset
+from tests.workers.test_evaluation import EPISODES, here, plan, started
+from workers.jobs import Context, Request
+from workers.plans import EvaluationPlan, joined
+from workers.runner import run_jobs
+from workers.steps.submit_policy import SubmitPolicyInputs
+from workers.tasks import STEPS
+
+
+def submitted(context: Context, policy: str, evaluation: str) -> dict[str, object]:
+    request = Request("submit_policy", SubmitPolicyInputs(policy=policy, evaluation=evaluation))
+    return dict(run_jobs([request], STEPS, context)[0])
+
+
+def test_a_policy_joins_and_only_what_it_adds_is_done(tmp_path: Path) -> None:
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    asked = plan(write_dataset(tmp_path / "dots", EPISODES), policies=("replay", "hold"))
+    first = here(context, asked)
+    before = len(started(tmp_path / "log"))
+    found = submitted(context, "reverse", first["evaluation"])
+    assert found["policy"] == "reverse"
+    batches = started(tmp_path / "log")[before:]
+    assert batches
+    assert len(batches) < before
+    ranked = context.store.results.evaluation(str(found["evaluation"])).result or {}
+    assert {place["policy"] for place in ranked["policies"]} == {"replay", "hold", "reverse"}
+    # The same as asking for all three at once.
+    whole = here(context, replace(asked, policies=("replay", "hold", "reverse")))
+    assert whole["evaluation"] == found["evaluation"]
+    assert submitted(context, "reverse", first["evaluation"]) == found
+
+
+def test_a_server_that_does_not_answer_is_refused_before_anything_is_rolled_out(tmp_path: Path) -> None:
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    first = here(context, plan(write_dataset(tmp_path / "dots", EPISODES), policies=("hold",)))
+    before = started(tmp_path / "log")
+    address = "openpi://127.0.0.1:9?action_space=joint_velocity&control_hz=15&chunk=8"
+    with pytest.raises(Exception, match="127.0.0.1:9"):
+        submitted(context, address, first["evaluation"])
+    assert started(tmp_path / "log") == before
+    [job] = [job for job in context.store.jobs.recent() if job.kind == "submit_policy"]
+    assert job.error is not None
+    assert "127.0.0.1:9" in str(job.error["message"])
+
+
+def test_a_plan_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "world").mkdir()
+    asked = EvaluationPlan("world", ("hold",), Path("data"), keep=("a", "b"), demonstrations=Path("shown"))
+    kept = EvaluationPlan.of_json(json.loads(json.dumps(asked.to_json())))
+    here_now = {"world": str(tmp_path / "world"), "episodes": tmp_path / "data", "demonstrations": tmp_path / "shown"}
+    assert kept == replace(asked, **here_now)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="planned by another version"):
+        EvaluationPlan.of_json({**asked.to_json(), "colour": "red"})
+
+
+def test_a_policy_that_is_there_already_changes_no_plan(tmp_path: Path) -> None:
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    asked = plan(write_dataset(tmp_path / "dots", EPISODES), policies=("hold",))
+    record = context.store.results.evaluation(here(context, asked)["evaluation"])
+    assert joined(record, "hold").policies == ("hold",)
+    assert joined(record, "replay").policies == ("hold", "replay")
