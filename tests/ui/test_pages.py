@@ -192,9 +192,18 @@ def test_a_browser_draws_the_pages(filled: Store, tmp_path: Path) -> None:
             tab.ask("Page.navigate", url=f"http://127.0.0.1:{port}/rollouts")
             tab.wait_for("[...document.querySelectorAll('video')].filter(film => film.readyState >= 2).length == 2")
             assert HOSTILE in tab.evaluate("document.body.innerText")
+            _served_in_parts(tab.evaluate("document.querySelector('video').currentSrc"))
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(SECONDS)
+
+
+def _served_in_parts(film: str) -> None:
+    """Safari plays no film that it cannot have in parts."""
+    with urllib.request.urlopen(urllib.request.Request(film, headers={"Range": "bytes=0-99"}), timeout=30) as answer:
+        assert answer.status == 206
+        assert answer.headers["Content-Range"].startswith("bytes 0-99/")
+        assert len(answer.read()) == 100
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:

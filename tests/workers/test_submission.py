@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.contracts import InvalidInput
+from arena.contracts import DreamarenaError, InvalidInput
 from tests.workers.dots import dot_context, write_dataset
 from tests.workers.test_evaluation import EPISODES, here, plan, started
 from workers.jobs import Context, Request
@@ -46,7 +46,7 @@ def test_a_server_that_does_not_answer_is_refused_before_anything_is_rolled_out(
     first = here(context, plan(write_dataset(tmp_path / "dots", EPISODES), policies=("hold",)))
     before = started(tmp_path / "log")
     address = "openpi://127.0.0.1:9?action_space=joint_velocity&control_hz=15&chunk=8"
-    with pytest.raises(Exception, match="127.0.0.1:9"):
+    with pytest.raises(DreamarenaError, match=r"127\.0\.0\.1:9"):
         submitted(context, address, first["evaluation"])
     assert started(tmp_path / "log") == before
     [job] = [job for job in context.store.jobs.recent() if job.kind == "submit_policy"]
