@@ -1,0 +1,119 @@
+"""Pictures of a model from any `Camera`: how MuJoCo's cameras are made to follow ours, and the robot's silhouette."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from arena.contracts import FloatArray, Frames
+from real2sim.camera import Camera
+from real2sim.engine import mujoco
+from real2sim.panda import VISUAL_GROUP, JointSetter, panda_spec
+
+EYE = "eye"
+NEAR, FAR = 0.02, 20.0
+"""Metres that are drawn."""
+PIXEL = 1e-3
+"""Metres of sensor that a pixel is said to be: MuJoCo gives intrinsics in metres."""
+OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0])
+BOARD_FLAGS = ("SHADOW", "REFLECTION", "HAZE", "FOG", "SKYBOX")
+
+
+class Eye:
+    """One camera in a model that can be put anywhere, with any intrinsics. `add_eye` adds it to a spec.
+
+    Only geoms of `groups` are drawn, and neither sites nor joints.
+    """
+
+    def __init__(self, model: Any, width: int, height: int, groups: tuple[int, ...]) -> None:
+        self.width, self.height = width, height
+        self._model, self._id = model, model.camera(EYE).id
+        model.stat.extent = 1.0
+        model.vis.map.znear, model.vis.map.zfar = NEAR, FAR
+        self._renderer = mujoco.Renderer(model, height, width)
+        for flag in BOARD_FLAGS:
+            self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = False
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[:] = [int(group in groups) for group in range(6)]
+        self._option.sitegroup[:] = 0
+        # Renderers that are left to the garbage collector at exit outlive EGL and print tracebacks.
+        self.close = weakref.finalize(self, self._renderer.close)
+
+    def colour(self, data: Any, camera: Camera) -> Frames:
+        """`(H, W, 3)`. Kinematics have to be those of `data`'s joints."""
+        self._look(data, camera)
+        self._renderer.disable_depth_rendering()
+        frame: Frames = self._renderer.render().copy()
+        return frame
+
+    def depth(self, data: Any, camera: Camera) -> NDArray[np.float32]:
+        """`(H, W)` metres along the optical axis, infinite where nothing is."""
+        self._look(data, camera)
+        self._renderer.enable_depth_rendering()
+        depth = self._renderer.render().copy()
+        depth[depth > 0.99 * FAR] = np.inf
+        return np.asarray(depth)
+
+    def _look(self, data: Any, camera: Camera) -> None:
+        if (camera.width, camera.height) != (self.width, self.height):
+            camera = camera.resized(self.width, self.height)
+        model, at = self._model, self._id
+        model.cam_sensorsize[at] = [PIXEL * self.width, PIXEL * self.height]
+        # MuJoCo's principal point is an offset from the picture's middle, to the left and upwards.
+        offset = [self.width / 2 - camera.cx, camera.cy - self.height / 2]
+        model.cam_intrinsic[at] = PIXEL * np.array([camera.fx, camera.fy, *offset])
+        pose = np.asarray(camera.camera_to_base)
+        data.cam_xpos[at] = pose[:3, 3]
+        data.cam_xmat[at] = (pose[:3, :3] @ OPENCV_TO_OPENGL).ravel()
+        self._renderer.update_scene(data, EYE, self._option)
+
+
+def add_eye(spec: Any) -> None:
+    """Give a spec the camera that `Eye` moves."""
+    spec.worldbody.add_camera(name=EYE, sensor_size=[PIXEL, PIXEL], focal_length=[PIXEL, PIXEL], resolution=[1, 1])
+
+
+class RobotSilhouette:
+    """The Panda alone, in the base frame, from any camera of one picture size."""
+
+    def __init__(self, width: int, height: int) -> None:
+        spec = panda_spec()
+        add_eye(spec)
+        self.model = spec.compile()
+        self.data = mujoco.MjData(self.model)
+        self._set = JointSetter(self.model)
+        self._eye = Eye(self.model, width, height, (VISUAL_GROUP,))
+
+    def depth(self, camera: Camera, joint_position: FloatArray, gripper_position: float) -> NDArray[np.float32]:
+        """`(H, W)` metres along the optical axis, infinite beside the robot. `joint_position` is `(7,)` in rad."""
+        self.pose(joint_position, gripper_position)
+        return self._eye.depth(self.data, camera)
+
+    def pose(self, joint_position: FloatArray, gripper_position: float) -> None:
+        """Move the robot without drawing it: `data` then holds where its geoms are."""
+        self._set(self.data, joint_position, gripper_position)
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def close(self) -> None:
+        self._eye.close()
+
+
+def looking_at(position: FloatArray, target: FloatArray, roll: float = 0.0) -> FloatArray:
+    """`(4, 4)` `camera_to_base` of a camera that looks from one point of the base frame at another, upright, then
+    turned by `roll` rad about its axis.
+    """
+    forward = np.asarray(target, dtype=np.float64) - position
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    if np.linalg.norm(right) < 1e-6:
+        right = np.array([0.0, -1.0, 0.0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
+    pose[:3, :3] = pose[:3, :3] @ Rotation.from_euler("z", roll).as_matrix()
+    pose[:3, 3] = position
+    return pose
