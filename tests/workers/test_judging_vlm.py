@@ -203,9 +203,9 @@ def test_the_audit_is_a_card_that_the_leaderboard_links_to(
     from workers.settings import load_settings
 
     session = Session(load_settings())
-    audit = audit_of(session.context, found["judge_sha256"])
+    audit = audit_of(session.context.store, found["judge_sha256"])
     assert audit == {"passed": False, "page": str(page), "shown": "recorded"}
-    assert audit_of(session.context, "0" * 64) is None
+    assert audit_of(session.context.store, "0" * 64) is None
     session.close()
 
 
