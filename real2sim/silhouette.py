@@ -85,6 +85,7 @@ class RobotSilhouette:
         add_eye(spec)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
+        self.width, self.height = width, height
         self._set = JointSetter(self.model)
         self._eye = Eye(self.model, width, height, (VISUAL_GROUP,))
 

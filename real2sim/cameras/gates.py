@@ -1,0 +1,68 @@
+"""What a camera has to show before a twin is built on it, and what is most likely wrong where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arena.contracts import FloatArray, Frames
+from real2sim.cameras.exterior import ExteriorFit
+from real2sim.cameras.plate import Plate
+
+LEAST_IOU = 0.7
+LEAST_EDGES_SEEN = 0.5
+MOST_EDGE_PIXELS = 0.6
+MOST_MOVED = 1.0
+"""Pixels."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One stage's number against its threshold; `reason` says what is most likely wrong, empty where it passed."""
+
+    stage: str
+    metric: str
+    value: float
+    threshold: float
+    passed: bool
+    reason: str
+
+
+def steadiness(film: Frames, name: str) -> Gate:
+    """Whether a camera stood still: by how far the scene's edges are displaced from the film's first third to its last.
+
+    By phase correlation (Kuglin and Hines 1975): what most of the picture did counts, not the robot's part of it.
+    """
+    third = max(1, len(film) // 3)
+    first, last = (_edges(Plate.of(part).background) for part in (film[:third], film[-third:]))
+    spectrum = np.fft.rfft2(first) * np.conj(np.fft.rfft2(last))
+    peaks = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), 1e-9), first.shape)
+    at = np.array(np.unravel_index(int(peaks.argmax()), peaks.shape))
+    size = np.array(peaks.shape)
+    moved = float(np.linalg.norm((at + size // 2) % size - size // 2))
+    reason = "" if moved <= MOST_MOVED else f"{name} moved during the episode"
+    return Gate(f"camera {name}", "pixels that the scene is displaced by", moved, MOST_MOVED, not reason, reason)
+
+
+def _edges(picture: FloatArray) -> FloatArray:
+    """Gradient magnitudes, faded out towards the border."""
+    down, across = np.gradient(picture.mean(-1))
+    fade = np.hanning(picture.shape[0])[:, None] * np.hanning(picture.shape[1])[None]
+    return np.asarray(np.hypot(down, across) * fade)
+
+
+def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
+    """Whether frames that the camera was not fitted to show the robot where it is drawn."""
+    reason = ""
+    if fit.iou < LEAST_IOU or fit.edges_seen < LEAST_EDGES_SEEN or fit.edge_pixels > MOST_EDGE_PIXELS:
+        reason = (
+            f"the robot in {name} is not where its joints say: their zeros or units are wrong, pictures and joints are "
+            f"of different times, the picture is mirrored, or this is another robot"
+        )
+    return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
+
+
+def worst(gates: list[Gate]) -> Gate | None:
+    """The first gate that refuses, or None."""
+    return next((gate for gate in gates if not gate.passed), None)
