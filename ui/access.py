@@ -41,7 +41,7 @@ def allowed() -> bool:
 
 
 def _email() -> str | None:
-    """Of who signed in. An address that the identity provider did not verify is none."""
-    if not getattr(st.user, "is_logged_in", False) or st.user.get("email_verified") is False:
+    """Of who signed in. An address that the identity provider does not say it verified is none."""
+    if not getattr(st.user, "is_logged_in", False) or st.user.get("email_verified") is not True:
         return None
     return str(st.user.get("email") or "") or None

@@ -64,7 +64,9 @@ def beside(people: Ranking, judge: Ranking) -> go.Figure:
     not, so that its strengths lie further apart. What should agree is the order.
     """
     by_people = {place.policy: place for place in people.policies}
-    both = [(by_people[place.policy], place) for place in judge.policies if place.policy in by_people]
+    # Strengths of groups that never met share no scale.
+    shared = max((set(a) & set(b) for a in people.groups for b in judge.groups), key=len, default=set())
+    both = [(by_people[place.policy], place) for place in judge.policies if place.policy in shared]
     across, up = ([pair[side] for pair in both] for side in (1, 0))
     span = [_span(across), _span(up)]
     figure = go.Figure()

@@ -26,7 +26,12 @@ dreamarena evaluate --help
 @complaining
 def page() -> None:
     st.title("Jobs")
+    jobs = open_store(load_settings().store_url).jobs
+    if not sum(jobs.counts().values()):
+        st.info(EMPTY)
+        return
     _live()
+    _again([job for job in jobs.recent(SHOWN) if job.status in (JobStatus.FAILED, JobStatus.QUEUED)])
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -34,9 +39,6 @@ def _live() -> None:
     """Drawn again every few seconds by itself, without the rest of the page."""
     jobs = open_store(load_settings().store_url).jobs
     counts = jobs.counts()
-    if not sum(counts.values()):
-        st.info(EMPTY)
-        return
     for place, (status, count) in zip(st.columns(len(counts)), counts.items(), strict=True):
         place.metric(status.value.capitalize(), count)
     chosen = st.segmented_control("Show", [status.value for status in JobStatus], selection_mode="multi")
@@ -47,7 +49,9 @@ def _live() -> None:
             st.progress(min(max(share, 0.0), 1.0), text=plain(f"{job.kind}: {job.stage} {job.done}/{job.total}"))
     st.dataframe(table(records), hide_index=True, width="stretch")
     _made(records)
-    _failed([job for job in records if job.status is JobStatus.FAILED])
+    for job in records:
+        if job.status is JobStatus.FAILED:
+            st.error(plain(f"{job.kind} {job.key[:12]}: {(job.error or {}).get('message', 'no reason was noted')}"))
 
 
 def _made(records: Sequence[JobRecord]) -> None:
@@ -59,18 +63,18 @@ def _made(records: Sequence[JobRecord]) -> None:
             st.success(f"{what}: {link('the leaderboard', '.', evaluation=evaluation)}")
 
 
-def _failed(failed: Sequence[JobRecord]) -> None:
-    for job in failed:
-        st.error(plain(f"{job.kind} {job.key[:12]}: {(job.error or {}).get('message', 'no reason was noted')}"))
-    if not failed:
+def _again(stuck: Sequence[JobRecord]) -> None:
+    """Have one that failed, or that waits and nobody takes up, done again."""
+    if not stuck:
         return
-    with st.expander("Try again"):
+    with st.expander("Try a job again"):
         if not allowed():
             return
-        chosen = st.selectbox("Which", failed, format_func=lambda job: f"{job.kind} {job.key[:12]}")
+        by_key = {job.key: f"{job.kind} {job.key[:12]}, {job.status.value}" for job in stuck}
+        chosen = st.selectbox("Which", list(by_key), format_func=lambda key: by_key.get(key, key), key="stuck")
         if st.button("Try again", type="primary") and chosen is not None:
             settings = load_settings()
-            try_again(settings, open_store(settings.store_url), chosen.key)
+            try_again(settings, open_store(settings.store_url), chosen)
             st.rerun()
 
 

@@ -58,16 +58,23 @@ def kinds(rollout: RolloutRecord, verdict: Verdict | None, threshold: float, tru
 
 
 def true_outcomes(rollouts: Sequence[RolloutRecord], known: Sequence[RolloutRecord]) -> dict[str, bool]:
-    """Whether each of `rollouts` truly succeeded, by id, where its world knew or that of a rollout among `known` that
-    the same policy did from the same scene with the same seed.
+    """Whether each of `rollouts` truly succeeded, by id, where its world knew, or that of a rollout among `known` that
+    the very same policy did from the same scene with the same seed for as long. Nothing where such rollouts differ.
     """
-    truth = {(each.policy, each.scene_id, each.seed): each.success for each in known if each.success is not None}
+    truth: dict[tuple[object, ...], set[bool]] = {}
+    for each in known:
+        if each.success is not None:
+            truth.setdefault(_trial(each), set()).add(each.success)
     found = {}
     for each in rollouts:
-        success = truth.get((each.policy, each.scene_id, each.seed)) if each.success is None else each.success
-        if success is not None:
-            found[each.id] = success
+        said = truth.get(_trial(each), set()) if each.success is None else {each.success}
+        if len(said) == 1:
+            found[each.id] = next(iter(said))
     return found
+
+
+def _trial(each: RolloutRecord) -> tuple[object, ...]:
+    return each.policy, each.provenance.policy, each.scene_id, each.seed, each.frames
 
 
 def as_csv(rollouts: Sequence[RolloutRecord], verdicts: Mapping[str, Sequence[Verdict]]) -> str:

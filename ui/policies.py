@@ -115,7 +115,7 @@ def _mean(rates: Any) -> float:
 
 def _card(record: PolicyRecord, evaluated: Evaluated | None) -> None:
     card = record.card
-    with st.expander(plain(card.name)):
+    with st.expander(plain(card.name), expanded=st.query_params.get("policy") == card.name):
         st.dataframe(facts(card), hide_index=True, width="stretch")
         rows = [] if evaluated is None else _results(evaluated, card.name)
         if rows and evaluated is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ from workers.service import TRUTH, validation, validation_card
 DRAWS = 500
 """Of the bootstrap: a page is not waited for. `dreamarena validate` takes 2000."""
 FEWEST_POLICIES = 3
+_ONE_AT_A_TIME = threading.Lock()
+"""Several visitors of one page wait for one computation."""
 
 
 def counterpart(imagined: EvaluationRecord, records: Sequence[EvaluationRecord]) -> EvaluationRecord | None:
@@ -53,8 +56,15 @@ def validation_route(store: Callable[[], Store]) -> Route:
     """`/validation/EVALUATION/REAL`: the page that `dreamarena validate` writes."""
 
     def card(request: Request) -> Response:
+        evaluation, real = request.path_params["evaluation"], request.path_params["real"]
         try:
-            found = measured(store(), request.path_params["evaluation"], request.path_params["real"])
+            records = store().results.evaluations()
+            pair = next((record for record in records if record.id == evaluation), None)
+            held = None if pair is None else counterpart(pair, records)
+            if held is None or held.id != real:
+                return PlainTextResponse("There is no such validation: the page Worlds links to those there are.", 404)
+            with _ONE_AT_A_TIME:
+                found = measured(store(), evaluation, real)
         except DreamarenaError as error:
             return PlainTextResponse(str(error), 404)
         return HTMLResponse(validation_card(found), headers={"Content-Security-Policy": "script-src 'none'"})

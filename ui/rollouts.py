@@ -13,6 +13,9 @@ from ui.stored import Evaluated, as_rows, choose_evaluation, complaining, films,
 from workers.service import TRUTH
 from workers.settings import load_settings
 
+ASKED = ("policy", "task", "scene_id", "world", "seed")
+"""What a link may ask for."""
+
 
 @complaining
 def page() -> None:
@@ -67,16 +70,22 @@ def _choose(rollouts: Sequence[RolloutRecord]) -> RolloutRecord | None:
     """Narrow the rollouts down by task, scene, policy and, where one was run more than once, seed."""
     if not rollouts:
         return None
-    left = list(rollouts)
+    # A link may name a policy and no scene: then the first scene that it acted in is meant.
+    asked_for = {name: st.query_params[name] for name in ASKED if name in st.query_params}
+    asked_of = [each for each in rollouts if all(str(getattr(each, name)) == v for name, v in asked_for.items())]
+    left = asked_of or list(rollouts)
+    left += [each for each in rollouts if each not in left]
     places = st.columns(4)
     for place, label, attribute in zip(
         places, ("Task", "Scene", "Policy", "Seed"), ("task", "scene_id", "policy", "seed"), strict=True
     ):
-        options = list(dict.fromkeys(getattr(rollout, attribute) for rollout in left))
+        options = list(dict.fromkeys(str(getattr(rollout, attribute)) for rollout in left))
         asked = st.query_params.get(attribute)
         first = options.index(asked) if asked in options else 0
+        if attribute == "scene_id" and asked is None:
+            first = options.index(left[0].scene_id)
         chosen = place.selectbox(label, options, first, disabled=len(options) == 1)
-        left = [rollout for rollout in left if getattr(rollout, attribute) == chosen]
+        left = [rollout for rollout in left if str(getattr(rollout, attribute)) == chosen]
     return left[0]
 
 

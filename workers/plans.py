@@ -9,6 +9,7 @@ from typing import Any
 
 from arena.contracts import InvalidInput
 from arena.store import EvaluationRecord
+from workers.registry import STAND_IN
 from workers.settings import SAMPLER_STEPS
 
 _PATHS = ("episodes", "layout", "demonstrations")
@@ -42,8 +43,10 @@ class EvaluationPlan:
         for name in _PATHS:
             if found[name] is not None:
                 found[name] = str(Path(found[name]).resolve())
-        if Path(self.world).exists():
-            found["world"] = str(Path(self.world).resolve())
+        if self.world != STAND_IN:
+            found["world"] = absolute(self.world)
+        found["policies"] = tuple(absolute_spec(policy) for policy in self.policies)
+        found["judge"] = absolute_spec(self.judge)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
     @classmethod
@@ -57,11 +60,23 @@ class EvaluationPlan:
         return cls(**values)
 
 
+def absolute(path: str) -> str:
+    """A path that exists, absolute; other text as it is."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
+
+
+def absolute_spec(spec: str) -> str:
+    """`bc:FOLDER`, `learned:FOLDER` or a file, with an absolute path."""
+    kind, colon, rest = spec.partition(":")
+    return f"{kind}:{absolute(rest)}" if colon and rest else absolute(spec) if "." in spec else spec
+
+
 def joined(record: EvaluationRecord, policy: str) -> EvaluationPlan:
     """The plan of an evaluation with one more policy: same world, scenes, seed and judge.
 
     Raises `InvalidInput` where the plan was not kept, as in evaluations of earlier versions.
     """
+    policy = absolute_spec(policy)
     kept = record.config.get("plan")
     if not kept:
         raise InvalidInput(f"evaluation {record.id} does not say how it was asked for: run `dreamarena evaluate` again")

@@ -70,7 +70,7 @@ def _do_here(key: str, index: int, count: int, steps: Steps, context: Context, p
     label = f" ({index + 1}/{count})" if count > 1 else ""
     shown = replace(context, progress=_labelled(context.progress, label))
     while True:
-        _free_if_dead(context.store.jobs, key)
+        free_if_dead(context.store.jobs, key)
         job = execute(steps, shown, key)
         if job.status is JobStatus.DONE:
             return dict(job.result or {})
@@ -94,12 +94,13 @@ def _have_done(
             results = {job.key: dict(job.result or {}) for job in jobs}
             return [results[key] for key in keys]
         for job in jobs:
-            _free_if_dead(context.store.jobs, job.key, job)
+            free_if_dead(context.store.jobs, job.key, job)
         offer(context.store.jobs, broker)
         time.sleep(poll_seconds)
 
 
-def _free_if_dead(jobs: Jobs, key: str, job: JobRecord | None = None) -> None:
+def free_if_dead(jobs: Jobs, key: str, job: JobRecord | None = None) -> None:
+    """End the lease of a process of this machine that is gone: its job can be taken at once."""
     job = job or jobs.get(key)
     if job.status is JobStatus.RUNNING and job.lease_owner is not None and is_dead(job.lease_owner):
         jobs.evict(key, job.lease_owner)

@@ -21,7 +21,7 @@ from workers.plans import joined
 from workers.registry import Workshop
 from workers.settings import Settings
 from workers.steps.audit_judge import newest_audit
-from workers.steps.submit_policy import SubmitPolicyInputs
+from workers.steps.submit_policy import submission
 from workers.validation_page import render_validation
 
 __all__ = ["SUBMITTED", "TRUTH", "audit_card", "audit_passed", "submit", "try_again", "validation", "validation_card"]
@@ -37,9 +37,7 @@ def submit(settings: Settings, store: Store, policy: str, evaluation: str) -> Jo
     that nobody can join; `NotFound`; `BrokerUnreachable`.
     """
     joined(store.results.evaluation(evaluation), policy)
-    Workshop().policy(policy)
-    request = Request(SUBMITTED, SubmitPolicyInputs(policy=policy, evaluation=evaluation))
-    return launch(request, settings, store)
+    return launch(Request(SUBMITTED, submission(policy, evaluation, Workshop())), settings, store)
 
 
 def try_again(settings: Settings, store: Store, key: str) -> JobRecord:

@@ -48,7 +48,7 @@ def build_people_board(weighed: Weighed, rollouts: Collection[str]) -> PeopleBoa
         return None
     cast = Ballots.of([weighed.votes[i] for i in rows])
     weights = np.array([weighed.weights[i] for i in rows])
-    board = make_board(cast.weighed(weights))
+    board = make_board(cast.weighed(np.clip(weights, 0, 1)))
     voters = len({weighed.votes[i].voter for i in rows})
     lighter, silent = int((weights < 1).sum()), int((weights == 0).sum())
     return PeopleBoard(ranking_of(board, PEOPLE), board, cast, voters, lighter, silent)

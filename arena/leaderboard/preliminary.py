@@ -8,15 +8,18 @@ PRELIMINARY_COMPARISONS = 30
 """Comparisons that every policy needs."""
 PRELIMINARY_CLUSTERS = 20
 """Voters, or scenes where few people voted, that a ranking needs: comparisons of one of them are not independent, and
-with fewer the intervals themselves are rough, since their width is estimated.
+with fewer the intervals themselves are rough, since their width is estimated. Who counts for less than one voter counts
+for less here too.
 """
 
 
 def preliminary(board: Board) -> str | None:
     """Why a ranking is preliminary, in one line; None where it is not."""
-    if board.clustered_by != "vote" and board.clusters < PRELIMINARY_CLUSTERS:
+    voices = board.fit.data.voices
+    if board.clustered_by != "vote" and voices < PRELIMINARY_CLUSTERS:
         what = f"{board.clustered_by}{'s' if board.clusters > 1 else ''}"
-        return f"Preliminary: it rests on {board.clusters} {what}, and {PRELIMINARY_CLUSTERS} are asked for."
+        light = "" if round(voices) == board.clusters else f" that count for {voices:.1f}"
+        return f"Preliminary: it rests on {board.clusters} {what}{light}, and {PRELIMINARY_CLUSTERS} are asked for."
     few = [place for place in board.policies if place.votes < PRELIMINARY_COMPARISONS]
     if not few:
         return None

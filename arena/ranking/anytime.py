@@ -65,7 +65,7 @@ def anytime_places(fit: Fit) -> Places:
 
 
 def too_early(fit: Fit) -> bool:
-    return int(fit.data.cluster.max(initial=-1)) + 1 < FIRST_LOOK
+    return fit.data.voices < FIRST_LOOK
 
 
 def verdict(fit: Fit, found: Places) -> Verdict:

@@ -47,8 +47,8 @@ class Ballots:
     """`M` votes on `K` policies. `left`, `right` are `(M,)` places in `policies`, `choice` `(M,)` places in
     `CHOICES`.
 
-    `covariates` are further columns by name. `scene` is None where nobody said. `weight` `(M,)`, above 0, is what
-    each vote counts for (`arena.votes.reliability`); None where all count for 1.
+    `covariates` are further columns by name. `scene` is None where nobody said. `weight` `(M,)`, above 0 and at
+    most 1, is what each vote counts for (`arena.votes.reliability`); None where all count for 1.
     """
 
     policies: tuple[str, ...]
@@ -82,11 +82,11 @@ class Ballots:
     def weighed(self, weights: Sequence[float] | FloatArray) -> Ballots:
         """The same votes counting for `weights` `(M,)`; those that count for nothing are left out, their policies not.
 
-        Raises `InvalidInput` for weights of another number, below 0 or not finite.
+        Raises `InvalidInput` for weights of another number, or outside of 0 to 1: nobody counts for more than one.
         """
         weight = np.asarray(weights, dtype=float)
-        if weight.shape != (len(self),) or not np.isfinite(weight).all() or (weight < 0).any():
-            raise InvalidInput(f"{len(self)} votes need as many finite weights of at least 0")
+        if weight.shape != (len(self),) or not ((weight >= 0) & (weight <= 1)).all():
+            raise InvalidInput(f"{len(self)} votes need as many weights from 0 to 1")
         return replace(self, weight=weight).taken(weight > 0)
 
     def clusters(self, by: str = "auto") -> tuple[str, Codes]:

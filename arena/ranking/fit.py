@@ -31,6 +31,15 @@ class Data:
     clustered_by: str
     groups: tuple[tuple[int, ...], ...]
 
+    @property
+    def voices(self) -> float:
+        """How many clusters speak, each for the mean weight of its votes: their number where all votes count for 1."""
+        if not len(self.cluster):
+            return 0.0
+        count = np.bincount(self.cluster)
+        total = count if self.cells.weight is None else np.bincount(self.cluster, self.cells.weight)
+        return float((total[count > 0] / count[count > 0]).sum())
+
 
 @dataclass(frozen=True)
 class Fit:

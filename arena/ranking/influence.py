@@ -111,6 +111,9 @@ def _effects(fit: Fit, upper: int, lower: int) -> FloatArray:
 
 def _removed(fit: Fit, swapped: _Refit, upper: int, lower: int) -> int | None:
     """Take away votes in the order of their influence until the two swap."""
+    weight = fit.data.cells.weight
+    if weight is not None:
+        return _rows_removed(fit, swapped, weight * _effects(fit, upper, lower)[_cells_of(fit)], upper, lower)
     counts = fit.data.cells.counts
     effects = _effects(fit, upper, lower).ravel()
     helpful = np.flatnonzero((effects > 0) & (counts.ravel() > 0))
@@ -130,6 +133,25 @@ def _removed(fit: Fit, swapped: _Refit, upper: int, lower: int) -> int | None:
         return swapped(left.reshape(-1, 3))
 
     return _least(fewer, guess, int(upto[-1]))
+
+
+def _cells_of(fit: Fit) -> tuple[Codes, Codes]:
+    return fit.data.cells.of_vote, fit.data.cells.outcome
+
+
+def _rows_removed(fit: Fit, swapped: _Refit, effect: FloatArray, upper: int, lower: int) -> int | None:
+    """The same vote by vote, where they weigh differently. `effect` `(M,)` is each vote's on the gap."""
+    cells = fit.data.cells
+    order = np.argsort(-effect, kind="stable")[: int((effect > 0).sum())]
+    if not len(order):
+        return None
+    gap = fit.strength[upper] - fit.strength[lower]
+    guess = int(np.searchsorted(np.cumsum(effect[order]), gap)) + 1
+
+    def fewer(number: int) -> bool:
+        return swapped(np.maximum(cells.counts - cells.summed(order[:number]), 0.0))
+
+    return _least(fewer, guess, len(order))
 
 
 def _added(fit: Fit, swapped: _Refit, upper: int, lower: int) -> tuple[int | None, tuple[str, str, str] | None]:

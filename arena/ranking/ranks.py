@@ -213,5 +213,9 @@ def _clusters_won(fit: Fit, block: Codes) -> FloatArray:
     winner = np.where(right, cells.right[cell], cells.left[cell])
     loser = np.where(right, cells.left[cell], cells.right[cell])
     clusters = int(data.cluster.max(initial=0)) + 1
-    won = np.unique((winner * size + loser) * clusters + data.cluster[rows]) // clusters
-    return np.asarray(np.bincount(won, minlength=size * size).reshape(size, size) * pure, float)
+    one, of_one = np.unique((winner * size + loser) * clusters + data.cluster[rows], return_inverse=True)
+    # A cluster whose votes count for little is no whole witness either.
+    weight = np.ones(len(rows)) if cells.weight is None else cells.weight[rows]
+    mean = np.bincount(of_one, weight) / np.maximum(np.bincount(of_one), 1)
+    won = np.bincount(one // clusters, mean, size * size).reshape(size, size)
+    return np.asarray(won * pure, float)

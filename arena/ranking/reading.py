@@ -23,7 +23,7 @@ from arena.ranking.ballots import CHOICES, Ballots, Codes, Column
 
 REQUIRED = ("left", "right", "winner", "worker")
 SCENE, WEIGHT = "scene", "weight"
-WEIGHTS = re.compile(r"\d{1,6}(\.\d{0,12})?([eE]-\d{1,3})?")
+WEIGHTS = re.compile(r"1(\.0{0,12})?|0(\.\d{0,12})?|\d(\.\d{0,12})?[eE]-\d{1,3}")
 MAX_BYTES = 1 << 30
 MAX_VOTES = 5_000_000
 MAX_POLICIES = 1000
@@ -159,7 +159,7 @@ class _Weight(_Codes):
 
     def check(self, value: str) -> None:
         if not WEIGHTS.fullmatch(value):
-            raise _Refused(f"weight must be a number from 0 to 999999, not {_shown(value)}")
+            raise _Refused(f"weight must be a number from 0 to 1, not {_shown(value)}")
 
     def numbers(self, codes: Codes) -> FloatArray:
         found = {code: float(text) for text, code in self.items()}

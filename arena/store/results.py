@@ -22,11 +22,15 @@ class Results:
         self._database = database
 
     def open_evaluation(self, id: str, config: Json, config_sha256: str, seed: int) -> EvaluationRecord:
-        """Begin an evaluation, or continue the one that has this id."""
+        """Begin an evaluation, or continue the one that has this id, whose `config` is then what is given now: parts of
+        it may say how it was asked for, which is no part of what the id is of.
+        """
         values: dict[str, Any] = {"id": id, "config": dict(config), "config_sha256": config_sha256, "seed": seed}
         fresh = {"status": EvaluationStatus.RUNNING, "created_at": time.time()}
         with self._database.write() as session:
-            insert_new(session, EvaluationRow, values | fresh)
+            if not insert_new(session, EvaluationRow, values | fresh):
+                known = update(EvaluationRow).where(EvaluationRow.id == id)
+                session.execute(known.values(config=dict(config)))
         return self.evaluation(id)
 
     def finish_evaluation(self, id: str, result: Json) -> None:

@@ -13,6 +13,7 @@ from arena.contracts import InvalidInput
 from arena.store import JobStatus, Store
 from ui import access
 from workers import launch, service
+from workers.execution import owner_id
 from workers.plans import EvaluationPlan
 from workers.settings import Settings
 
@@ -53,9 +54,9 @@ def test_a_policy_is_asked_for_once(filled: Store, planned: str, spawned: list[s
     assert "Asked for" in page.success[0].value
     [job] = filled.jobs.recent()
     assert job.kind == "submit_policy"
-    assert job.inputs == {"policy": "hold", "evaluation": planned}
+    assert {name: job.inputs[name] for name in ("policy", "evaluation")} == {"policy": "hold", "evaluation": planned}
     assert spawned == [job.key]
-    lease = filled.jobs.acquire(job.key, "me")
+    lease = filled.jobs.acquire(job.key, owner_id())
     assert lease is not None
     page = sent(page_of("policies", evaluation=planned), "hold")
     assert "being done already" in page.success[0].value.replace("\\", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from tests.workers.test_evaluation import EPISODES, here, plan, started
 from workers.jobs import Context, Request
 from workers.plans import EvaluationPlan, joined
 from workers.runner import run_jobs
-from workers.steps.submit_policy import SubmitPolicyInputs
+from workers.steps.submit_policy import intact, submission
 from workers.tasks import STEPS
 
 
 def submitted(context: Context, policy: str, evaluation: str) -> dict[str, object]:
-    request = Request("submit_policy", SubmitPolicyInputs(policy=policy, evaluation=evaluation))
+    request = Request("submit_policy", submission(policy, evaluation, context.workshop))
     return dict(run_jobs([request], STEPS, context)[0])
 
 
@@ -52,6 +53,42 @@ def test_a_server_that_does_not_answer_is_refused_before_anything_is_rolled_out(
     [job] = [job for job in context.store.jobs.recent() if job.kind == "submit_policy"]
     assert job.error is not None
     assert "127.0.0.1:9" in str(job.error["message"])
+
+
+def test_scenes_that_have_changed_since_are_not_rolled_out_anew(tmp_path: Path) -> None:
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    data = write_dataset(tmp_path / "dots", EPISODES)
+    first = here(context, plan(data, policies=("hold",)))
+    before = started(tmp_path / "log")
+    shutil.rmtree(data)
+    write_dataset(data, EPISODES - 1)
+    with pytest.raises(InvalidInput, match=r"the scenes of evaluation \w+ has changed since"):
+        submitted(context, "replay", first["evaluation"])
+    assert started(tmp_path / "log") == before
+
+
+def test_a_submission_whose_rollouts_are_gone_is_not_taken_for_done(tmp_path: Path) -> None:
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    first = here(context, plan(write_dataset(tmp_path / "dots", EPISODES), policies=("hold",)))
+    inputs = submission("replay", first["evaluation"], context.workshop)
+    assert not intact(inputs, context)
+    submitted(context, "replay", first["evaluation"])
+    assert intact(inputs, context)
+    trained_anew = inputs.model_copy(update={"policy_sha256": "0" * 64})
+    assert not intact(trained_anew, context)
+    assert Request("submit_policy", trained_anew).key != Request("submit_policy", inputs).key
+
+
+def test_an_evaluation_of_an_earlier_version_can_be_asked_for_again_and_joined(tmp_path: Path) -> None:
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    asked = plan(write_dataset(tmp_path / "dots", EPISODES), policies=("hold",))
+    record = context.store.results.evaluation(here(context, asked)["evaluation"])
+    old = {name: value for name, value in record.config.items() if name != "plan"}
+    context.store.results.open_evaluation(record.id, old, record.config_sha256, record.seed)
+    with pytest.raises(InvalidInput, match="does not say how it was asked for"):
+        joined(context.store.results.evaluation(record.id), "replay")
+    here(context, asked)
+    assert joined(context.store.results.evaluation(record.id), "replay").policies == ("hold", "replay")
 
 
 def test_a_plan_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,10 +79,10 @@ class Submit:
     def run(self, session: Session) -> Answer:
         from workers.cli.evaluate import finished_evaluation, show_ranking
         from workers.jobs import Request
-        from workers.steps.submit_policy import SubmitPolicyInputs
+        from workers.steps.submit_policy import submission
 
         joins = finished_evaluation(session, self.evaluation).id
-        inputs = SubmitPolicyInputs(policy=self.policy, evaluation=joins)
+        inputs = submission(self.policy, joins, session.context.workshop)
         [found] = session.run([Request("submit_policy", inputs)])
         ranking = dict(finished_evaluation(session, found["evaluation"]).result or {})
 

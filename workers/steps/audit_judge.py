@@ -85,7 +85,6 @@ def newest_audit(store: Store, judge_sha256: str) -> Json | None:
 def audit_of(store: Store, judge_sha256: str) -> Json | None:
     """Whether the newest audit passed, and where its card is, if that is still there."""
     found = newest_audit(store, judge_sha256)
-    found = newest_audit(store, judge_sha256)
     if found is None:
         return None
     page = found["page"] if Path(found["page"]).is_file() else None

@@ -5,39 +5,98 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arena.contracts import InvalidInput
+from arena.store import EvaluationRecord
+from workers.evaluation import RolloutInputs
 from workers.jobs import Context, Inputs, Json, Request, Step
-from workers.plans import joined
+from workers.plans import absolute_spec, joined
+from workers.registry import Workshop
 
 SERVERS = ("openpi", "ws", "wss")
 PROBES = 3
 
 
 class SubmitPolicyInputs(Inputs):
-    """`policy` is an address or a spec, as `dreamarena evaluate` takes it; it joins `evaluation`."""
+    """`policy` is an address or a spec, as `dreamarena evaluate` takes it; it joins `evaluation`. A folder that was
+    trained anew has another `policy_sha256`, and so is another submission.
+    """
 
     policy: str
+    policy_sha256: str
     evaluation: str
+
+
+def submission(policy: str, evaluation: str, workshop: Workshop) -> SubmitPolicyInputs:
+    """Raises `InvalidInput` for what is no policy."""
+    spec = absolute_spec(policy.strip())
+    return SubmitPolicyInputs(
+        policy=spec, policy_sha256=workshop.policy(spec).card.sha256, evaluation=evaluation
+    )  # fmt: skip
 
 
 def submit_policy(inputs: SubmitPolicyInputs, context: Context) -> Json:
     """Look at the policy, let it act where the others did, judge it and rank all. Returns the new evaluation's id.
 
     Rollouts and verdicts of the others are there already. The jobs that are missing are done here, and by any worker
-    that has nothing else to do. Raises `InvalidInput` with what the look found.
+    that has nothing else to do. Raises `InvalidInput` with what the look found, where no trial of the policy could be
+    run, and where the world, the scenes or a policy are no longer what the evaluation was made with.
     """
     from workers.orchestrate import evaluate
 
-    plan = joined(context.store.results.evaluation(inputs.evaluation), inputs.policy)
+    record = context.store.results.evaluation(inputs.evaluation)
+    plan = joined(record, inputs.policy)
+    name = context.workshop.policy(inputs.policy).card.name
     found = preflight(inputs.policy, context)
 
     def run(requests: Sequence[Request]) -> list[Json]:
         from workers.runner import run_jobs
         from workers.tasks import STEPS
 
-        return run_jobs(requests, STEPS, context)
+        rollouts = [request.inputs for request in requests if isinstance(request.inputs, RolloutInputs)]
+        if rollouts:
+            _still_the_same(record, rollouts)
+        results = run_jobs(requests, STEPS, context)
+        failed = [trial for result in results for trial in result.get("failed", ()) if trial["policy"] == name]
+        if failed and not _acted(context, rollouts, inputs.policy):
+            raise InvalidInput(f"{name} could not be evaluated: {failed[0]['reason']}")
+        return results
 
     ranking = evaluate(context, plan, run)
-    return {"evaluation": ranking["evaluation"], "policy": context.workshop.policy(inputs.policy).card.name, **found}
+    return {"evaluation": ranking["evaluation"], "policy": name, **found}
+
+
+def intact(inputs: SubmitPolicyInputs, context: Context) -> bool:
+    """Every trial of the policy was run: one that failed, as a server may have been away, is worth another try."""
+    record = context.store.results.evaluation(inputs.evaluation)
+    name = context.workshop.policy(inputs.policy).card.name
+    done = {
+        rollout.scene_id
+        for evaluation in context.store.results.evaluations()
+        for rollout in context.store.results.rollouts(evaluation.id)
+        if evaluation.config.get("scenes") == record.config.get("scenes")
+        and (rollout.policy, rollout.provenance.policy) == (name, inputs.policy_sha256)
+    }
+    return done >= set(record.config.get("scenes") or ())
+
+
+def _still_the_same(record: EvaluationRecord, batches: Sequence[RolloutInputs]) -> None:
+    """What would be rolled out must be what the evaluation was made with: else the others would act anew elsewhere."""
+    config = record.config
+    now = {(batch.policy, batch.policy_sha256) for batch in batches}
+    changes = {
+        "the world": {batch.world_sha256 for batch in batches} == {config["world"]["sha256"]},
+        "the scenes": {trial.scene_id for batch in batches for trial in batch.trials} == set(config["scenes"]),
+        "a policy": {tuple(policy) for policy in config["policies"]} <= now,
+    }
+    for what, same in changes.items():
+        if not same:
+            raise InvalidInput(
+                f"{what} of evaluation {record.id} has changed since: run `dreamarena evaluate` with all policies"
+            )
+
+
+def _acted(context: Context, batches: Sequence[RolloutInputs], policy: str) -> bool:
+    ids = [trial.rollout_id for batch in batches if batch.policy == policy for trial in batch.trials]
+    return bool(context.store.results.known_rollouts(ids))
 
 
 def preflight(policy: str, context: Context) -> Json:
@@ -56,4 +115,4 @@ def preflight(policy: str, context: Context) -> Json:
     return {"notes": list(report.notes)}
 
 
-STEP = Step("submit_policy", SubmitPolicyInputs, submit_policy)
+STEP = Step("submit_policy", SubmitPolicyInputs, submit_policy, intact)
