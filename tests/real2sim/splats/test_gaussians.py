@@ -9,21 +9,7 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import InvalidInput
 from real2sim.splats.gaussians import Gaussians, matrix_to_quaternion, merge, rotate_harmonics
 from real2sim.splats.library import covariances, harmonic_bases, quaternion_to_matrix
-
-
-def random_gaussians(count: int = 20, degree: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> Gaussians:
-    draw = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=draw, dtype=dtype)
-
-    return Gaussians(
-        means=0.3 * normal(count, 3),
-        quaternions=normal(count, 4),
-        log_scales=-3 + 0.5 * normal(count, 3),
-        opacity_logits=normal(count),
-        harmonics=0.3 * normal(count, (degree + 1) ** 2, 3),
-    )
+from tests.real2sim.splats.scenes import cloud
 
 
 def random_pose(seed: int) -> torch.Tensor:
@@ -40,18 +26,18 @@ def colours(gaussians: Gaussians, directions: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 4])
 def test_a_moved_gaussian_has_the_moved_shape_and_shows_the_same_colour(degree: int) -> None:
-    before, pose = random_gaussians(degree=degree), random_pose(degree)
+    before, pose = cloud(degree=degree), random_pose(degree)
     after, rotation = before.transformed(pose), pose[:3, :3]
     torch.testing.assert_close(after.means, before.means @ rotation.T + pose[:3, 3])
     old, _ = covariances(before.quaternions, before.scales, compute_preci=False)
     new, _ = covariances(after.quaternions, after.scales, compute_preci=False)
     torch.testing.assert_close(new, rotation @ old @ rotation.T)
-    seen_along = torch.nn.functional.normalize(random_gaussians(seed=9).means, dim=1)
+    seen_along = torch.nn.functional.normalize(cloud(seed=9).means, dim=1)
     torch.testing.assert_close(colours(after, seen_along @ rotation.T), colours(before, seen_along))
 
 
 def test_transforms_compose_and_invert() -> None:
-    scene, first, second = random_gaussians(), random_pose(1), random_pose(2)
+    scene, first, second = cloud(count=20, degree=3), random_pose(1), random_pose(2)
     there = scene.transformed(first).transformed(second)
     for a, b in zip(there.tensors().values(), scene.transformed(second @ first).tensors().values(), strict=True):
         same_rotation = a.shape[-1:] == (4,) and torch.allclose(a, b, atol=1e-9)
@@ -72,7 +58,7 @@ def test_rotating_harmonics_keeps_their_energy() -> None:
 
 
 def test_subset_and_merge() -> None:
-    scene, flat = random_gaussians(), random_gaussians(count=3, degree=0)
+    scene, flat = cloud(count=20, degree=3), cloud(count=3, degree=0)
     both = merge([scene, flat])
     assert (len(both), both.degree) == (23, 3)
     chosen = both.subset(torch.arange(23) >= 20)
@@ -83,7 +69,7 @@ def test_subset_and_merge() -> None:
 
 
 def test_bad_shapes_and_poses_are_refused() -> None:
-    scene = random_gaussians()
+    scene = cloud(count=20, degree=3)
     with pytest.raises(InvalidInput, match=r"quaternions of 20 Gaussians must be \(20, 4\)"):
         Gaussians(scene.means, scene.means, scene.log_scales, scene.opacity_logits, scene.harmonics)
     with pytest.raises(InvalidInput, match="basis functions, not 5"):
