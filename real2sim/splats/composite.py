@@ -19,8 +19,10 @@ from real2sim.splats.tiles import MIN_ALPHA, TILE
 
 MAX_ALPHA = 0.999
 MIN_LIGHT = 1e-4
-STEP = 16
+STEP = 32
 """Gaussians of a tile composited in one step: more are padded in vain, fewer are more calls."""
+GROUP = 64
+"""Tiles composited together: an array of a step then has 512 kB."""
 _NOTHING = -1e4
 """The logarithm of an alpha that is zero."""
 
@@ -59,29 +61,31 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, coefficients: Tensor, values: Tensor, starts: Tensor, counts: Tensor) -> Tensor:
-        last = coefficients.new_zeros(1, 6)
-        last[0, 0] = _NOTHING
-        coefficients = torch.cat([coefficients, last])
-        values = _with_weight(values)
+        nothing = coefficients.new_tensor([[_NOTHING, 0, 0, 0, 0, 0]])
+        coefficients, values = torch.cat([coefficients, nothing]), _with_weight(values)
         basis = pixel_polynomial(values.dtype)
         sums = values.new_zeros(len(starts), values.shape[1], TILE * TILE)
-        left = values.new_ones(len(starts), TILE * TILE)
         ctx.steps, keep = [], any(ctx.needs_input_grad)
-        for begin in range(0, int(counts.max()), STEP):
-            tiles = torch.nonzero((counts > begin) & (left.amax(dim=1) > 0))[:, 0]
-            if not len(tiles):
-                break
-            rows = _rows(starts[tiles], counts[tiles], begin, len(values) - 1)
-            alpha = _alpha(coefficients, basis, rows)
-            light = _light(alpha, left[tiles])
-            after = torch.nn.functional.threshold(light[:, 1:], MIN_LIGHT, 0.0)
-            left[tiles] = after[:, -1]
-            # A pixel is finished: this Gaussian and all behind it show nothing. Light over MIN_LIGHT is at least 1.
-            alpha = torch.minimum(alpha, after.mul_(1 / MIN_LIGHT), out=alpha)
-            weights = alpha * light[:, :-1]
-            sums[tiles] += torch.bmm(values[rows].transpose(1, 2), weights)
-            if keep:
-                ctx.steps.append((tiles, rows, alpha, light[:, :-1]))
+        # Tiles with about as many Gaussians go together, in groups whose arrays stay in a core's own cache.
+        for group in torch.argsort(counts, descending=True).split(GROUP):
+            left = values.new_ones(len(group), TILE * TILE)
+            for begin in range(0, int(counts[group[0]]), STEP):
+                going = torch.nonzero((counts[group] > begin) & (left.amax(dim=1) > 0))[:, 0]
+                if not len(going):
+                    break
+                if len(going) < len(group):
+                    group, left = group[going], left[going]  # noqa: PLW2901 (finished tiles are left behind)
+                rows = _rows(starts[group], counts[group], begin, len(values) - 1)
+                alpha = _alpha(coefficients, basis, rows)
+                light = _light(alpha, left)
+                after = torch.nn.functional.threshold(light[:, 1:], MIN_LIGHT, 0.0)
+                left = after[:, -1].clone()
+                # Finished: this Gaussian and all behind it show nothing. Any light over MIN_LIGHT becomes 1 or more.
+                alpha = torch.minimum(alpha, after.mul_(1 / MIN_LIGHT), out=alpha)
+                weights = torch.mul(alpha, light[:, :-1], out=after)
+                sums[group] += torch.bmm(values[rows].transpose(1, 2), weights)
+                if keep:
+                    ctx.steps.append((group, rows, alpha, light[:, :-1]))
         ctx.save_for_backward(values)
         return sums
 

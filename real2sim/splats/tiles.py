@@ -66,50 +66,48 @@ def find_hits(
     where gsplat lets it count, so no pixel loses anything. Equal depths keep the order in which they came.
     """
     nearest = torch.argsort(depths, stable=True)
-    means, conics, image = means[nearest], conics[nearest], image[nearest]
-    reach = 2 * (log_opacities[nearest] - math.log(MIN_ALPHA)).clamp(min=0)
-    low, span = _touched_tiles(means, conics, reach, grid)
-    touched = span.prod(dim=1)
-    source = torch.repeat_interleave(torch.arange(len(means)), touched)
-    within = torch.arange(len(source)) - (touched.cumsum(0) - touched)[source]
-    across = span[source, 0]
-    cell = torch.stack([low[source, 0] + within % across, low[source, 1] + within // across], dim=1)
+    reach = 2 * (log_opacities - math.log(MIN_ALPHA)).clamp(min=0)
+    columns, rows, across, touched = _touched_tiles(means, conics, reach, grid)
+    source = torch.repeat_interleave(nearest, touched[nearest])
+    first = (touched[nearest].cumsum(0) - touched[nearest]).index_select(0, torch.argsort(nearest))
+    within = torch.arange(len(source)) - first[source]
+    down = torch.div(within, across[source], rounding_mode="floor")
+    column, row = columns[source] + within - down * across[source], rows[source] + down
 
-    hit = _nearest_distance(means[source], conics[source], cell) <= reach[source]
-    source, cell = source[hit], cell[hit]
-    tile = (image[source] * grid.rows + cell[:, 1]) * grid.columns + cell[:, 0]
-    tile, by_tile = torch.sort(tile, stable=True)  # stable: nearest first stays nearest first
+    hit = _nearest_distance(means, conics, source, column, row) <= reach[source]
+    source, tile = source[hit], ((image[source] * grid.rows + row) * grid.columns + column)[hit]
+    tile, by_tile = torch.sort(tile.int(), stable=True)  # stable: nearest first stays nearest first
     counts = torch.bincount(tile, minlength=grid.tiles)
-    return Hits(nearest[source[by_tile]], tile, counts.cumsum(0) - counts, counts)
+    return Hits(source[by_tile], tile, counts.cumsum(0) - counts, counts)
 
 
-def _touched_tiles(means: Tensor, conics: Tensor, reach: Tensor, grid: TileGrid) -> tuple[Tensor, Tensor]:
-    """`(M, 2)` each, columns and rows: the first tile of the box around an ellipse, and how many tiles it spans."""
+def _touched_tiles(means: Tensor, conics: Tensor, reach: Tensor, grid: TileGrid) -> tuple[Tensor, ...]:
+    """Of the box around each ellipse: the first tile's column and row, tiles across, and tiles in all, `(M,)` each."""
     a, b, c = conics.unbind(1)
     determinant = (a * c - b * b).clamp(min=1e-12)
     radii = torch.sqrt(reach[:, None] * torch.stack([c, a], dim=1) / determinant[:, None])
     size = torch.tensor([grid.columns, grid.rows])
     low = torch.floor((means - radii) / TILE).clamp(min=0).minimum(size).long()
     high = torch.ceil((means + radii) / TILE).clamp(min=0).minimum(size).long()
-    return low, (high - low).clamp(min=0)
+    span = (high - low).clamp(min=0)
+    return low[:, 0], low[:, 1], span[:, 0].clamp(min=1), span.prod(dim=1)
 
 
-def _nearest_distance(means: Tensor, conics: Tensor, cell: Tensor) -> Tensor:
-    """`(R,)`: the smallest squared Mahalanobis distance between a mean and the pixel centres' box of its tile `cell`.
+def _nearest_distance(means: Tensor, conics: Tensor, source: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    """`(R,)`: the smallest squared Mahalanobis distance between a mean and the box of a tile's pixel centres.
 
     A convex quadratic has its minimum over a box on a side that faces its centre, or at the centre.
     """
-    low = cell * TILE + 0.5 - means
-    high = low + (TILE - 1)
-    a, b, c = conics.unbind(1)
-    side = low.clamp(min=0) + high.clamp(max=0)  # the box's nearest x and y
-    y = (-b / c * side[:, 0]).clamp(low[:, 1], high[:, 1])
-    x = (-b / a * side[:, 1]).clamp(low[:, 0], high[:, 0])
+    (mean_x, mean_y), (a, b, c) = (part.T.contiguous()[:, source] for part in (means, conics))
+    left, top = column * TILE + 0.5 - mean_x, row * TILE + 0.5 - mean_y
+    right, bottom = left + (TILE - 1), top + (TILE - 1)
+    near_x, near_y = left.clamp(min=0) + right.clamp(max=0), top.clamp(min=0) + bottom.clamp(max=0)
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
-        return a * x * x + 2 * b * x * y + c * y * y
+        return x * (a * x + 2 * b * y) + c * y * y
 
-    return torch.minimum(distance(side[:, 0], y), distance(x, side[:, 1]))
+    on_side = distance(near_x, torch.minimum(torch.maximum(-b / c * near_x, top), bottom))
+    return torch.minimum(on_side, distance(torch.minimum(torch.maximum(-b / a * near_y, left), right), near_y))
 
 
 def tile_centres(tiles: Tensor, grid: TileGrid) -> Tensor:
