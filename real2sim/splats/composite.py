@@ -74,7 +74,7 @@ class _Composite(torch.autograd.Function):
                 if not len(going):
                     break
                 if len(going) < len(group):
-                    group, left = group[going], left[going]  # noqa: PLW2901 (finished tiles are left behind)
+                    group, left = group[going], left[going]
                 rows = _rows(starts[group], counts[group], begin, len(values) - 1)
                 alpha = _alpha(coefficients, basis, rows)
                 light = _light(alpha, left)

@@ -45,7 +45,7 @@ class FitSettings:
     densify_every: int = 100
     densify_gradient: float = 2e-4
     max_gaussians: int = 20_000
-    roughness: float = 0.01
+    roughness: float = 0.1
     emptiness: float = 0.05
     seed: int = 0
 

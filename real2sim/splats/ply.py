@@ -49,9 +49,8 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     if not np.isfinite(table).all():
         raise InvalidInput(f"{path} is not written: the Gaussians hold NaN or infinite numbers")
     names = [*_PLACE, *_NORMAL, *_CONSTANT, *_rest(harmonics.shape[1]), "opacity", *_SCALE, *_ROTATION]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
-    header += [*(f"property float {name}" for name in names), "end_header", ""]
-    atomic_write(path, "\n".join(header).encode() + table.astype("<f4").tobytes())
+    row = np.dtype([(name, "<f4") for name in names])
+    write_vertices(path, table.astype("<f4").view(row)[:, 0])
 
 
 def read_ply(path: Path) -> Gaussians:
@@ -60,25 +59,37 @@ def read_ply(path: Path) -> Gaussians:
     Raises `InvalidInput` for anything but a binary little-endian PLY whose only element is `vertex`, with every
     property of a Gaussian once, exactly as many bytes as its header says, and finite numbers.
     """
+    table = read_vertices(path)
+    return _from_table(path, table, list(table.dtype.names or ()))
+
+
+def read_vertices(path: Path) -> NDArray[np.void]:
+    """The rows of a PLY's only element, `vertex`, by property. Raises `InvalidInput` as `read_ply`, for its layout."""
     if not path.is_file():
         raise InvalidInput(f"{path} is missing")
     with path.open("rb") as file:
-        head, names, row, count = _read_header(path, file.read(MAX_HEADER))
-        start = len(head)
+        start, row, count = _read_header(path, file.read(MAX_HEADER))
         expected = start + count * row.itemsize
         if path.stat().st_size != expected:
             raise InvalidInput(f"{path} has {path.stat().st_size} bytes where its header says {expected}")
         file.seek(start)
-        table = np.frombuffer(file.read(), dtype=row)
-    return _from_table(path, table, names)
+        return np.frombuffer(file.read(), dtype=row)
+
+
+def write_vertices(path: Path, table: NDArray[np.void]) -> None:
+    """Write rows of float32 and uint8 columns as a PLY's only element, `vertex`."""
+    kinds = {"<f4": "float", "|u1": "uchar"}
+    properties = [f"property {kinds[table.dtype[name].str]} {name}" for name in table.dtype.names or ()]
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}", *properties, "end_header", ""]
+    atomic_write(path, "\n".join(header).encode() + table.tobytes())
 
 
 def _rest(bases: int) -> list[str]:
     return [f"f_rest_{index}" for index in range(3 * (bases - 1))]
 
 
-def _read_header(path: Path, start: bytes) -> tuple[bytes, list[str], np.dtype[np.void], int]:
-    """The header itself, the properties' names, the type of a row, and how many rows."""
+def _read_header(path: Path, start: bytes) -> tuple[int, np.dtype[np.void], int]:
+    """How long the header is, the type of a row, and how many rows."""
     head, found, _ = start.partition(_END)
     lines = [line.split() for line in head.decode("ascii", errors="replace").splitlines()]
     lines = [line for line in lines if line and line[0] not in ("comment", "obj_info")]
@@ -96,7 +107,7 @@ def _read_header(path: Path, start: bytes) -> tuple[bytes, list[str], np.dtype[n
     if len(set(names)) != len(names):
         raise InvalidInput(f"{path} names a property twice")
     row = np.dtype([(line[2], _TYPES[line[1]]) for line in properties])
-    return head + found, names, row, int(element[2])
+    return len(head + found), row, int(element[2])
 
 
 def _from_table(path: Path, table: NDArray[np.void], names: list[str]) -> Gaussians:
