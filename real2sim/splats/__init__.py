@@ -1,0 +1,1 @@
+"""Metric Gaussian scenes: their files, their rasteriser, and how they are fitted to posed frames."""

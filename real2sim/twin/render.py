@@ -1,0 +1,172 @@
+"""A twin's pictures: splat background, objects that move with their bodies and the robot, by depth in every pixel.
+
+Every body is drawn by itself, from a camera that is moved into the body's frame. That is the same picture as moving
+the body's Gaussians (view dependence included), and lets one call draw a body for all scenes of a batch, each with
+its own pose. Cameras that do not move see one background: it is drawn once and kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from arena.contracts import FloatArray, Frames, InvalidInput
+from real2sim.camera import Camera
+from real2sim.splats.gaussians import Gaussians, check_rigid
+from real2sim.splats.raster import rasterize
+from real2sim.twin.color import ColorResponse, to_uint8
+
+KEPT_BACKGROUNDS = 16
+"""Of static cameras. A wrist camera's is never asked for twice, and pushes itself out."""
+SMALLEST_ALPHA = 1e-3
+"""What covers less of a pixel has no depth worth sorting by."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Pictures of one part of `B` scenes: `color` `(B, H, W, 3)` already multiplied by `alpha` `(B, H, W)` in [0, 1];
+    `depth` `(B, H, W)` m along the optical axis, of no meaning where alpha is 0."""
+
+    color: Tensor
+    depth: Tensor
+    alpha: Tensor
+
+
+@dataclass(frozen=True)
+class RobotImages:
+    """The robot as its meshes are rendered: `image` `(B, H, W, 3)` uint8, `depth` `(B, H, W)` m, and `mask`
+    `(B, H, W)` bool, true on the robot. Raises `InvalidInput` for shapes that disagree."""
+
+    image: Frames
+    depth: FloatArray
+    mask: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.image.shape != (*self.mask.shape, 3) or self.depth.shape != self.mask.shape:
+            raise InvalidInput(
+                f"the robot's image, depth and mask disagree: {self.image.shape}, {self.depth.shape}, {self.mask.shape}"
+            )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a real camera does to the splats' colours, and to those of the robot's meshes."""
+
+    scene: ColorResponse = field(default_factory=ColorResponse)
+    robot: ColorResponse = field(default_factory=ColorResponse)
+
+
+class TwinRenderer:
+    """Draws scenes that share a `background` (base frame) and `objects` (each in the frame of its body).
+
+    `looks` are by camera name; a camera without one changes nothing.
+    """
+
+    def __init__(
+        self, background: Gaussians, objects: Mapping[str, Gaussians], looks: Mapping[str, Look] | None = None
+    ) -> None:
+        self._background = background.detach()
+        self._objects = {name: gaussians.detach() for name, gaussians in objects.items()}
+        self._looks = dict(looks or {})
+        self._kept: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
+
+    @torch.no_grad()
+    def render(
+        self,
+        name: str,
+        cameras: Sequence[Camera],
+        body_to_base: Mapping[str, FloatArray],
+        robot: RobotImages | None = None,
+    ) -> tuple[Frames, FloatArray]:
+        """Frames `(B, H, W, 3)` and depths `(B, H, W)` m (infinite where nothing is) of camera `name` in `B` scenes.
+
+        `cameras` has the camera's pose in each scene; `body_to_base` `(B, 4, 4)` for every object. Raises
+        `InvalidInput` for an object without poses, poses that are not rigid, and sizes that disagree.
+        """
+        look = self._looks.get(name, Look())
+        splats = [self._backgrounds(cameras)]
+        for body, gaussians in self._objects.items():
+            splats.append(self._draw_object(body, gaussians, cameras, body_to_base))
+        layers = [_tinted(layer, look.scene) for layer in splats]
+        if robot is not None:
+            layers.append(_tinted(self._robot_layer(robot, layers[0]), look.robot))
+        whole = over_by_depth(layers)
+        depth = torch.where(whole.alpha > 0.5, whole.depth, torch.inf)
+        return to_uint8(whole.color), np.asarray(depth.cpu().double().numpy())
+
+    def _backgrounds(self, cameras: Sequence[Camera]) -> Layer:
+        """Each distinct camera's background, drawn if it is not kept from before."""
+        keys = [_key(camera) for camera in cameras]
+        missing = {key: camera for key, camera in zip(keys, cameras, strict=True) if key not in self._kept}
+        fresh: dict[tuple[object, ...], Layer] = {}
+        if missing:
+            drawn = _as_layer(self._background, list(missing.values()))
+            fresh = {key: _row(drawn, index) for index, key in enumerate(missing)}
+        found = [fresh[key] if key in fresh else self._kept[key] for key in keys]
+        self._kept.update(fresh)
+        while len(self._kept) > KEPT_BACKGROUNDS:
+            self._kept.popitem(last=False)
+        return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
+
+    def _draw_object(
+        self, body: str, gaussians: Gaussians, cameras: Sequence[Camera], poses: Mapping[str, FloatArray]
+    ) -> Layer:
+        if body not in poses:
+            raise InvalidInput(f"object {body!r} has no poses; given are those of {sorted(poses) or 'none'}")
+        if np.shape(poses[body]) != (len(cameras), 4, 4):
+            raise InvalidInput(f"poses of {body!r} must be ({len(cameras)}, 4, 4), not {np.shape(poses[body])}")
+        moved = []
+        for camera, pose in zip(cameras, poses[body], strict=True):
+            base_to_body = torch.linalg.inv(check_rigid(torch.from_numpy(np.asarray(pose, dtype=np.float64))))
+            moved.append(replace(camera, camera_to_base=base_to_body.numpy() @ camera.camera_to_base))
+        return _as_layer(gaussians, moved)
+
+    def _robot_layer(self, robot: RobotImages, like: Layer) -> Layer:
+        if robot.mask.shape != tuple(like.alpha.shape):
+            raise InvalidInput(f"the robot's images are {robot.mask.shape}, the cameras' {tuple(like.alpha.shape)}")
+        alpha = torch.from_numpy(robot.mask).to(like.alpha)
+        color = torch.from_numpy(robot.image.astype(np.float32) / 255).to(like.color)
+        return Layer(color * alpha[..., None], torch.from_numpy(robot.depth).to(like.depth), alpha)
+
+
+def over_by_depth(layers: Sequence[Layer]) -> Layer:
+    """Layers put over each other in every pixel by itself, the nearest in front. Equal depths keep their order.
+
+    The depth is that of the nearest layer that covers at least half of a pixel, else of the most opaque one.
+    """
+    color, depth, alpha = (
+        torch.stack([getattr(layer, part) for layer in layers]) for part in ("color", "depth", "alpha")
+    )
+    order = torch.where(alpha > SMALLEST_ALPHA, depth, torch.inf).argsort(dim=0, stable=True)
+    color = color.gather(0, order[..., None].expand_as(color))
+    depth, alpha = depth.gather(0, order), alpha.gather(0, order)
+    light = torch.cumprod(torch.cat([torch.ones_like(alpha[:1]), 1 - alpha[:-1]]), dim=0)
+    covering = alpha > 0.5
+    first = torch.where(covering.any(dim=0), covering.int().argmax(dim=0), alpha.argmax(dim=0))
+    return Layer((color * light[..., None]).sum(dim=0), depth.gather(0, first[None])[0], (alpha * light).sum(dim=0))
+
+
+def _as_layer(gaussians: Gaussians, cameras: Sequence[Camera]) -> Layer:
+    seen = rasterize(gaussians, cameras)
+    return Layer(seen.color, seen.depth, seen.alpha)
+
+
+def _tinted(layer: Layer, response: ColorResponse) -> Layer:
+    """A response holds for a colour, not for its share of a pixel."""
+    pure = layer.color / layer.alpha.clamp(min=1e-6)[..., None]
+    return replace(layer, color=response.apply(pure) * layer.alpha[..., None])
+
+
+def _row(layer: Layer, index: int) -> Layer:
+    return Layer(layer.color[index], layer.depth[index], layer.alpha[index])
+
+
+def _key(camera: Camera) -> tuple[object, ...]:
+    numbers = (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
+    return (*numbers, np.asarray(camera.camera_to_base, dtype=np.float64).tobytes())
