@@ -53,7 +53,7 @@ def room(options: Options) -> Any:
     walls[np.arange(len(walls)), side] = np.sign(walls[np.arange(len(walls)), side]) * 1.5
     box = draw.uniform(-0.06, 0.06, (n // 8, 3))
     box[np.arange(len(box)), draw.integers(0, 3, len(box))] = 0.06
-    points = np.concatenate([table, walls, box + [0.5, 0.1, 0.06]])
+    points = np.concatenate([table, walls, box + np.array([0.5, 0.1, 0.06])])
     scene = start_from_points(points, draw.uniform(0, 1, points.shape), degree=1)
     scene.opacity_logits[:] = torch.from_numpy(draw.normal(2.5, 1.5, len(points)).astype(np.float32))
     return scene

@@ -34,6 +34,9 @@ class Eye:
         self._model, self._id = model, model.camera(EYE).id
         model.stat.extent = 1.0
         model.vis.map.znear, model.vis.map.zfar = NEAR, FAR
+        # MuJoCo draws nothing larger than the model says.
+        model.vis.global_.offwidth = max(width, model.vis.global_.offwidth)
+        model.vis.global_.offheight = max(height, model.vis.global_.offheight)
         self._renderer = mujoco.Renderer(model, height, width)
         for flag in BOARD_FLAGS:
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = False
