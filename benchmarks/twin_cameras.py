@@ -9,6 +9,7 @@ the first few scenes the first camera is solved again from each kind of wrong re
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ class Options:
     scenes: int = 20
     faulty: int = 4
     frames: int = 120
+    processes: int = 1
+    """Scenes that are solved side by side."""
 
 
 def solved(episode: Episode, name: str) -> dict[str, Any]:
@@ -79,7 +82,12 @@ def scene(seed: int, frames: int, faults: bool) -> dict[str, Any]:
 
 
 def main(options: Options) -> None:
-    found = [in_own_process(scene, seed, options.frames, seed < options.faulty) for seed in range(options.scenes)]
+    with ThreadPoolExecutor(options.processes) as pool:
+        found = list(
+            pool.map(
+                lambda seed: in_own_process(scene, seed, options.frames, seed < options.faulty), range(options.scenes)
+            )
+        )
     cameras = [camera for each in found for camera in each["cameras"]]
     accepted = [camera for camera in cameras if camera["accepted"]]
     faults = [fault for each in found for fault in each["faults"].values()]

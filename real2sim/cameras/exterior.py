@@ -58,9 +58,10 @@ def solve_exterior(
     height, width = film.shape[1:3]
     robot = RobotSilhouette(SHARP * width, SHARP * height)
     try:
-        points = surface_points(robot, joints[coarse], gripper[coarse], COARSE_POINTS, seed)
-        starts = find_starts(Evidence.of(points, changed), seed, focal=focal, progress=progress)
         spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
+        points = surface_points(robot, joints[coarse], gripper[coarse], COARSE_POINTS, seed)
+        everywhere = surface_points(robot, joints[spread[::2]], gripper[spread[::2]], COARSE_POINTS // 2, seed)
+        starts = find_starts(Evidence.of(points, changed, everywhere), seed, focal=focal, progress=progress)
         shots = Shots(film, joints, gripper, plate, (joints[spread], gripper[spread]))
         found = []
         likely = [each for each in starts if each[0] > starts[0][0] - RIVAL]

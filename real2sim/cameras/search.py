@@ -21,6 +21,7 @@ CELL = 4
 DISTANCE, ELEVATION, FOCAL = (0.45, 2.2), (-0.1, 1.25), (0.5, 1.4)
 """Metres, rad, picture widths: the cameras that are tried."""
 TARGET = ((-0.1, 0.7), (-0.35, 0.35), (0.0, 0.6))
+AT_ONCE = 200
 RANDOM, ELITE, ROUNDS, EACH = 16_000, 40, 8, 900
 STEP = np.array([0.12, 0.12, 0.12, 0.12, 0.12, 0.12, 0.12])
 """First spread of a round, in m, rad and log focal length; it halves every other round."""
@@ -31,25 +32,29 @@ Progress = Callable[[int, int, str], None]
 @dataclass(frozen=True)
 class Evidence:
     """What a start is found from: `points` `(T, N, 3)` m of the robot, and `changed` `(T, h, w)`, shares in [0, 1] of
-    each coarse cell that differ from the plate. `width` and `height` are the picture's, in pixels.
+    each coarse cell that differ from the plate. `everywhere` `(E, M, 3)` are points of the robot in frames spread over
+    the whole film, for where it mostly stands. `width` and `height` are the picture's, in pixels.
     """
 
     points: FloatArray
     changed: FloatArray
+    everywhere: FloatArray
     width: int
     height: int
 
     @classmethod
-    def of(cls, points: FloatArray, changed: NDArray[np.bool_]) -> Evidence:
+    def of(cls, points: FloatArray, changed: NDArray[np.bool_], everywhere: FloatArray) -> Evidence:
         count, height, width = changed.shape
         cell = max(1, round(width * CELL / 160))
         rows, columns = height // cell, width // cell
         shares = changed[:, : rows * cell, : columns * cell].reshape(count, rows, cell, columns, cell).mean((2, 4))
-        return cls(points, shares, width, height)
+        return cls(points, shares, everywhere, width, height)
 
     def thinned(self) -> Evidence:
         """Fewer frames and points: enough to tell which cameras are worth a closer look."""
-        return Evidence(self.points[::2, ::2], self.changed[::2], self.width, self.height)
+        return Evidence(
+            self.points[::2, ::2], self.changed[::2], self.everywhere[::2, ::2], self.width, self.height
+        )  # fmt: skip
 
 
 def find_starts(
@@ -72,24 +77,13 @@ def score(evidence: Evidence, poses: FloatArray, focals: FloatArray, progress: P
 
     Where the robot stands in most frames, it is the plate that shows it, and a frame differs where it has left.
     """
-    frames, rows, columns = evidence.changed.shape
     out = np.zeros(len(poses))
-    at_once = 200
-    cell = evidence.width / columns
-    for begin in range(0, len(poses), at_once):
+    for begin in range(0, len(poses), AT_ONCE):
         if progress is not None:
             progress(begin, len(poses), "cameras tried")
-        batch = slice(begin, begin + at_once)
-        pixels, inside = _projected(evidence, poses[batch], focals[batch])
-        row, column = (pixels[..., 1] / cell).astype(np.int32), (pixels[..., 0] / cell).astype(np.int32)
-        inside &= (row < rows) & (column < columns)
-        size = len(pixels)
-        flat = (np.arange(size)[:, None, None] * frames + np.arange(frames)[None, :, None]) * rows * columns
-        flat = flat + row * columns + column
-        robot = np.zeros(size * frames * rows * columns, dtype=bool)
-        robot[flat[inside]] = True
-        robot = robot.reshape(size, frames, rows, columns)
-        usual = robot.mean(1, keepdims=True) > 0.5
+        batch = slice(begin, begin + AT_ONCE)
+        robot = _occupied(evidence, evidence.points, poses[batch], focals[batch])
+        usual = _occupied(evidence, evidence.everywhere, poses[batch], focals[batch]).mean(1, keepdims=True) > 0.5
         expected = robot ^ usual
         both = (expected * evidence.changed).sum((2, 3))
         either = expected.sum((2, 3)) + evidence.changed.sum((1, 2))[None] - both
@@ -97,17 +91,33 @@ def score(evidence: Evidence, poses: FloatArray, focals: FloatArray, progress: P
     return out
 
 
-def _projected(evidence: Evidence, poses: FloatArray, focals: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _occupied(evidence: Evidence, points: FloatArray, poses: FloatArray, focals: FloatArray) -> NDArray[np.bool_]:
+    """`(B, T, h, w)`: the coarse cells that points `(T, N, 3)` fall into, for each camera."""
+    rows, columns = evidence.changed.shape[1:]
+    cell = evidence.width / columns
+    pixels, inside = _projected(evidence, points, poses, focals)
+    row, column = (pixels[..., 1] / cell).astype(np.int32), (pixels[..., 0] / cell).astype(np.int32)
+    inside &= (row < rows) & (column < columns)
+    size, frames = len(pixels), len(points)
+    flat = (np.arange(size)[:, None, None] * frames + np.arange(frames)[None, :, None]) * rows * columns
+    robot = np.zeros(size * frames * rows * columns, dtype=bool)
+    robot[(flat + row * columns + column)[inside]] = True
+    return robot.reshape(size, frames, rows, columns)
+
+
+def _projected(
+    evidence: Evidence, points: FloatArray, poses: FloatArray, focals: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Pixels `(B, T, N, 2)` and which of them are in the picture."""
     rotation, position = poses[:, :3, :3].astype(np.float32), poses[:, :3, 3].astype(np.float32)
-    flat = evidence.points.reshape(-1, 3).astype(np.float32)
+    flat = points.reshape(-1, 3).astype(np.float32)
     seen = np.matmul(flat[None], rotation) - np.matmul(position[:, None], rotation)
     depth = seen[..., 2:]
     middle = np.array([evidence.width / 2, evidence.height / 2], np.float32)
     pixels = seen[..., :2] / np.maximum(depth, 1e-3) * focals[:, None, None].astype(np.float32) + middle
     limit = np.array([evidence.width, evidence.height], np.float32)
     inside = (depth[..., 0] > 0.05) & (pixels >= 0).all(-1) & (pixels < limit).all(-1)
-    shape = (len(poses), *evidence.points.shape[:2])
+    shape = (len(poses), *points.shape[:2])
     return np.where(inside[..., None], pixels, 0).reshape(*shape, 2), inside.reshape(shape)
 
 
@@ -147,7 +157,8 @@ def _refined(
         moved = np.stack([_moved(rng, poses[i], spread) for i in parents])
         stretch = np.exp(rng.normal(0, spread[6], EACH)) if free_focal else np.ones(EACH)
         # A longer lens from further away looks alike: step along that valley, not across it.
-        ahead = focals[parents] * stretch
+        ahead = np.clip(focals[parents] * stretch, *(evidence.width * np.array(FOCAL)))
+        stretch = ahead / focals[parents]
         moved[:, :3, 3] -= moved[:, :3, 2] * (stretch - 1)[:, None] * _range(evidence, moved)
         poses, focals = np.concatenate([poses, moved]), np.concatenate([focals, ahead])
         seen = evidence.thinned() if turn < ROUNDS // 2 else evidence

@@ -85,7 +85,8 @@ def test_the_true_camera_explains_the_film_better_than_any_random_one(
     film = truth.episode.cameras[NAME].read()
     rows = np.arange(0, len(film), 3)
     joints, gripper = truth.episode.joint_position[rows], truth.episode.gripper_position[rows, 0]
-    evidence = Evidence.of(surface_points(robot, joints, gripper, 600), Plate.of(film).changed(film[rows]))
+    points = surface_points(robot, joints, gripper, 600)
+    evidence = Evidence.of(points, Plate.of(film).changed(film[rows]), points)
     poses, focals = random_cameras(np.random.default_rng(0), 400, 160)
     true = truth.exterior[NAME]
     scores = score(evidence, np.concatenate([poses, true.camera_to_base[None]]), np.append(focals, true.fx))
