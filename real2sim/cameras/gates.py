@@ -57,7 +57,7 @@ def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
     reason = ""
     if fit.iou < LEAST_IOU or fit.edges_seen < LEAST_EDGES_SEEN or fit.edge_pixels > MOST_EDGE_PIXELS:
         reason = (
-            f"the robot in {name} is not where its joints say: too little of it is seen, the joints' zeros or units are "
+            f"the robot in {name} is not where its joints say: too little of it is seen, joint zeros or units are "
             f"wrong, pictures and joints are of different times, the picture is mirrored, or this is another robot"
         )
     return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
