@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    first: int = 0
+    """The first scene's seed."""
     scenes: int = 20
     faulty: int = 4
     frames: int = 120
@@ -34,18 +36,19 @@ class Options:
 def solved(episode: Episode, name: str) -> dict[str, Any]:
     """The camera, its gates and the seconds that it took."""
     from real2sim.cameras import solve_exterior
-    from real2sim.cameras.gates import silhouette_gate, steadiness
+    from real2sim.cameras.gates import certainty_gate, silhouette_gate, steadiness
 
     began = time.perf_counter()
     steady = steadiness(episode.cameras[name].read(), name)
     fit = solve_exterior(episode, name)
-    gates = [steady, silhouette_gate(fit, name)]
+    gates = [steady, silhouette_gate(fit, name), certainty_gate(fit, name)]
     return {
         "camera": fit.camera,
         "accepted": all(gate.passed for gate in gates),
         "iou": round(fit.iou, 3),
         "edge_pixels": round(fit.edge_pixels, 3),
         "edges_seen": round(fit.edges_seen, 3),
+        "position_error_cm": round(100 * fit.position_error, 3),
         "moved": round(steady.value, 2),
         "seconds": round(time.perf_counter() - began, 1),
     }
@@ -85,7 +88,8 @@ def main(options: Options) -> None:
     with ThreadPoolExecutor(options.processes) as pool:
         found = list(
             pool.map(
-                lambda seed: in_own_process(scene, seed, options.frames, seed < options.faulty), range(options.scenes)
+                lambda i: in_own_process(scene, options.first + i, options.frames, i < options.faulty),
+                range(options.scenes),
             )
         )
     cameras = [camera for each in found for camera in each["cameras"]]

@@ -35,6 +35,8 @@ CONTRAST = 25.0
 STEP = 0.25
 POINTS = 260
 """Outline points of a frame that are used."""
+ALIKE = 100
+"""Neighbouring edges, in the picture and over time, that err together."""
 RIM = 0.3
 """Film pixels, a standard deviation, by which all edges may look displaced."""
 OFTEN = 0.35
@@ -77,8 +79,17 @@ class Shots:
         return replace(self, film=self.film[rows], joints=self.joints[rows], gripper=self.gripper[rows])
 
 
-def align(robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool) -> tuple[Camera, Edges]:
-    """The camera that the frames agree on best near `start`, and what is left at its outline."""
+@dataclass(frozen=True)
+class Aligned:
+    """A camera, what is left at its outline, and the standard error of its position in m."""
+
+    camera: Camera
+    edges: Edges
+    position_error: float
+
+
+def align(robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool) -> Aligned:
+    """The camera that the frames agree on best near `start`."""
     camera = start
     for turn, (reach, beyond) in enumerate(ROUNDS):
         if turn % 4 == 0:
@@ -92,7 +103,9 @@ def align(robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool)
         camera = moved
         if (reach, beyond) == ROUNDS[-1] and np.rad2deg(turn) < SETTLED_DEGREES:
             break
-    return camera, find_edges(shots, outline_of(robot, shots, camera, often), ROUNDS[-1][0])
+    outline = outline_of(robot, shots, camera, often)
+    edges = find_edges(shots, outline, ROUNDS[-1][0])
+    return Aligned(camera, edges, uncertainty(camera, outline, edges, free_focal))
 
 
 def presence(robot: RobotSilhouette, shots: Shots, camera: Camera) -> FloatArray:
@@ -200,6 +213,38 @@ def _sampled(picture: FloatArray, at: FloatArray) -> FloatArray:
 
 def _gauss_newton(camera: Camera, outline: Outline, edges: Edges, beyond: float, free_focal: bool) -> Camera:
     """One step of pose and (where free) focal length, with Tukey's weights: none at `beyond` pixels."""
+    slope, weight, wanted = _equations(camera, outline, edges, beyond, free_focal)
+    # What the frames do not tell must not run away.
+    prior = np.diag(1.0 / np.array([0.3] * (slope.shape[1] - 1) + [RIM]) ** 2)
+    normal = slope.T @ (weight[:, None] * slope) + prior
+    step = np.linalg.solve(normal, slope.T @ (weight * wanted))
+    return _stepped(camera, step[:-1])
+
+
+def uncertainty(camera: Camera, outline: Outline, edges: Edges, free_focal: bool) -> float:
+    """The standard error of the camera's position in m, as far as the edges tell.
+
+    Edges err together: along an outline, and at the same place of the robot in frame after frame. `ALIKE` of them count
+    as one.
+    """
+    beyond = ROUNDS[-1][1]
+    slope, weight, wanted = _equations(camera, outline, edges, beyond, free_focal)
+    if len(weight) < slope.shape[1] or not weight.sum():
+        return float("inf")
+    rim = np.zeros((slope.shape[1], slope.shape[1]))
+    rim[-1, -1] = 1 / RIM**2
+    covariance = np.linalg.pinv(slope.T @ (weight[:, None] * slope) + rim)
+    variance = float((weight * wanted**2).sum() / weight.sum())
+    return float(np.sqrt(ALIKE * variance * np.trace(covariance[3:6, 3:6])))
+
+
+def _equations(
+    camera: Camera, outline: Outline, edges: Edges, beyond: float, free_focal: bool
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`slope` `(M, P)`, `weight` `(M,)` and `wanted` `(M,)` of the edges that are seen: by how many pixels an outline
+    point moves outwards with the camera's turn (3, rad), shift (3, m), log focal length (where free) and the edges'
+    common displacement, and by how many it should.
+    """
     rows = edges.seen
     points, normals, wanted = outline.points[rows], outline.normals[rows], edges.offset[rows]
     seen = points @ camera.base_to_camera[:3, :3].T + camera.base_to_camera[:3, 3]
@@ -218,12 +263,7 @@ def _gauss_newton(camera: Camera, outline: Outline, edges: Edges, beyond: float,
     # Shading at the rim makes all edges look a little further in (or out): one number takes that up, so that the
     # robot's thickness does not pass for its distance.
     slope = np.concatenate([slope, np.ones((len(slope), 1))], axis=1)
-    weight = (1 - np.clip(np.abs(wanted) / beyond, 0, 1) ** 2) ** 2
-    # What the frames do not tell must not run away.
-    prior = np.diag(1.0 / np.array([0.3] * 3 + [0.3] * 3 + [0.3] * int(free_focal) + [RIM]) ** 2)
-    normal = slope.T @ (weight[:, None] * slope) + prior
-    step = np.linalg.solve(normal, slope.T @ (weight * wanted))
-    return _stepped(camera, step[:-1])
+    return slope, (1 - np.clip(np.abs(wanted) / beyond, 0, 1) ** 2) ** 2, wanted
 
 
 def _stepped(camera: Camera, step: FloatArray) -> Camera:

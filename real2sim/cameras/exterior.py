@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera
-from real2sim.cameras.align import OFTEN, SHARP, Shots, align, find_edges, outline_of, presence
+from real2sim.cameras.align import OFTEN, SHARP, Aligned, Shots, align, find_edges, outline_of, presence
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
@@ -31,13 +31,15 @@ class ExteriorFit:
     """A camera and how well the frames that it was not fitted to bear it out.
 
     `iou` of where these frames should and do differ from the plate; `edge_pixels`, the median distance of the outline
-    from the edge that is seen; `edges_seen`, the share of the outline at which one is.
+    from the edge that is seen; `edges_seen`, the share of the outline at which one is. `position_error` is the
+    standard error of where the camera stands, in m: a long lens from afar looks much like a short one from near.
     """
 
     camera: Camera
     iou: float
     edge_pixels: float
     edges_seen: float
+    position_error: float
     start_score: float
 
 
@@ -68,8 +70,8 @@ def solve_exterior(
         for i, (score, start) in enumerate(likely):
             if progress is not None:
                 progress(i, len(likely), "aligning")
-            camera, _ = align(robot, shots.taken(fine), start, focal is None)
-            found.append(_measured(robot, shots.taken(held_out), camera, score))
+            aligned = align(robot, shots.taken(fine), start, focal is None)
+            found.append(_measured(robot, shots.taken(held_out), aligned, score))
         return max(found, key=lambda fit: fit.iou)
     finally:
         robot.close()
@@ -107,7 +109,8 @@ def _farthest(points: FloatArray, count: int) -> NDArray[np.intp]:
     return np.array(chosen)
 
 
-def _measured(robot: RobotSilhouette, shots: Shots, camera: Camera, score: float) -> ExteriorFit:
+def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned, score: float) -> ExteriorFit:
+    camera = aligned.camera
     sharp = camera.resized(robot.width, robot.height)
     drawn = np.stack([np.isfinite(robot.depth(sharp, q, g)) for q, g in zip(shots.joints, shots.gripper, strict=True)])
     count, height, width = shots.film.shape[:3]
@@ -120,4 +123,4 @@ def _measured(robot: RobotSilhouette, shots: Shots, camera: Camera, score: float
     edges = find_edges(shots, outline_of(robot, shots, camera, often), EDGE_REACH)
     pixels = float(np.median(np.abs(edges.offset[edges.seen]))) if edges.seen.any() else float("inf")
     share = float(edges.seen.mean()) if len(edges.seen) else 0.0
-    return ExteriorFit(camera, float(both / max(either, 1)), pixels, share, score)
+    return ExteriorFit(camera, float(both / max(either, 1)), pixels, share, aligned.position_error, score)

@@ -13,6 +13,8 @@ from real2sim.cameras.plate import Plate
 LEAST_IOU = 0.7
 LEAST_EDGES_SEEN = 0.5
 MOST_EDGE_PIXELS = 0.6
+MOST_POSITION_ERROR = 0.02
+"""Metres: the error at which a camera counts as falsely accepted."""
 MOST_MOVED = 1.0
 """Pixels."""
 
@@ -61,6 +63,17 @@ def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
             f"wrong, pictures and joints are of different times, the picture is mirrored, or this is another robot"
         )
     return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
+
+
+def certainty_gate(fit: ExteriorFit, name: str) -> Gate:
+    """Whether the frames say clearly enough where the camera stands."""
+    reason = ""
+    if fit.position_error > MOST_POSITION_ERROR:
+        reason = (
+            f"{name} may stand nearer or further away: give its focal length, or an episode that moves the arm more"
+        )
+    value = fit.position_error
+    return Gate(f"camera {name}", "standard error of its position, m", value, MOST_POSITION_ERROR, not reason, reason)
 
 
 def worst(gates: list[Gate]) -> Gate | None:

@@ -14,7 +14,7 @@ from arena.contracts import Episode, InvalidInput
 from real2sim.camera import Camera
 from real2sim.cameras import solve_exterior
 from real2sim.cameras.align import SHARP, Shots, align
-from real2sim.cameras.gates import silhouette_gate, steadiness
+from real2sim.cameras.gates import certainty_gate, silhouette_gate, steadiness
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, random_cameras, score
 from real2sim.cameras.surface import surface_points
@@ -98,11 +98,15 @@ def test_a_rough_camera_becomes_sharp(truth: KnownTruth, robot: RobotSilhouette)
     shots = Shots(film, truth.episode.joint_position, gripper, Plate.of(film), (truth.episode.joint_position, gripper))
     true = truth.exterior[NAME]
     start = nudged(true, 0.03, 2.0)
-    found, edges = align(robot, shots.taken(np.arange(0, 30, 3)), start, free_focal=False)
-    cm, degrees = errors(found, true)
+    found = align(robot, shots.taken(np.arange(0, 30, 3)), start, free_focal=False)
+    cm, degrees = errors(found.camera, true)
     assert cm < 1.0
     assert degrees < 0.5
-    assert edges.seen.mean() > 0.4
+    assert found.edges.seen.mean() > 0.4
+    # What it says of its own error is neither idle nor boastful; without the focal length it knows less.
+    assert 0.05 < 100 * found.position_error < 3
+    free = align(robot, shots.taken(np.arange(0, 30, 3)), true, free_focal=True)
+    assert free.position_error > 1.3 * found.position_error
 
 
 def test_a_camera_that_is_knocked_is_told_from_one_that_stands(truth: KnownTruth) -> None:
@@ -149,6 +153,7 @@ def test_a_camera_is_found_from_nothing_and_wrong_recordings_are_refused() -> No
     assert cm < 2.0
     assert degrees < 1.0
     assert silhouette_gate(fit, NAME).passed
+    assert certainty_gate(fit, NAME).passed
     for fault in ("wrong joint offsets", "shuffled frames", "mirrored video"):
         spoiled = solve_exterior(FAULTS[fault](truth.episode, 0), NAME)
         assert not silhouette_gate(spoiled, NAME).passed, fault
