@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
 from arena.contracts import InvalidInput
 
+# isort: off
+try:
+    # In this order: Open3D does not load after coacd (std::bad_cast).
+    import open3d
+    import coacd
+except (ImportError, OSError) as error:
+    raise InvalidInput(
+        f"digital twins need Open3D and coacd ({error}): pip install 'dreamarena[twins]', "
+        "and for Open3D the Debian packages libusb-1.0-0 libgl1 libgomp1"
+    ) from error
+# isort: on
 
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        raise InvalidInput(
-            f"digital twins need {name} ({error}): pip install 'dreamarena[twins]', "
-            "and for Open3D the Debian packages libusb-1.0-0 libgl1 libgomp1"
-        ) from error
+__all__ = ["coacd", "open3d"]
 
-
-open3d = _import("open3d")
-coacd = _import("coacd")
 coacd.set_log_level("error")
