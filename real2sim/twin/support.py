@@ -58,7 +58,8 @@ def find_support_plane(points: FloatArray, reach: float = 1.2, seed: int = 0) ->
         if len(rest) < MIN_SHARE * len(near):
             break
         cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(rest))
-        _, inliers = cloud.segment_plane(INLIER_DISTANCE, 3, _ITERATIONS)
+        # All of the iterations: with less certainty, which thread stops the others depends on the machine's load.
+        _, inliers = cloud.segment_plane(INLIER_DISTANCE, 3, _ITERATIONS, probability=1.0)
         planes.append(_refined(rest[inliers], near))
         rest = np.delete(rest, inliers, axis=0)
     level = [plane for plane in planes if plane.tilt <= MAX_TILT and plane.share >= MIN_SHARE]
