@@ -124,7 +124,8 @@ def test_a_worlds_replays_are_drawn_only_for_the_world_they_are_of(filled: Store
     filled.jobs.submit("replay-1", "replay", {"world": {"name": "/worlds/mine"}})
     lease = filled.jobs.acquire("replay-1", "me")
     assert lease is not None
-    filled.jobs.complete(lease, {"fidelity": [row]})
+    # As `worldmodels.replay.ReplayReport` writes it: `world` is the checkpoint's content hash.
+    filled.jobs.complete(lease, {"fidelity": [row], "world": "mine" * 8})
     page = page_of("worlds")
     assert not page.exception
     assert len(page.get("plotly_chart")) == 1
