@@ -1,9 +1,9 @@
 """How fast the CPU rasteriser draws, held against what its memory traffic alone would take on this machine.
 
-The scene is a room of Gaussians as a fit leaves them: nearly opaque, one to a few pixels large, on a table, a box and
-four walls. The estimate counts every array that a tensor program has to pass through memory, each written once and
-read once: per Gaussian its parameters and its projection, per hit of a Gaussian on a tile its row, per pixel of a hit
-four numbers (exponent, alpha, light, weight), per pixel the result. Hits behind a finished tile do not count. The
+The scene is a room of Gaussians on a table, a box and the walls, each as large as its neighbours are away and most of
+them nearly opaque. The estimate counts every array that a tensor program has to pass through memory, each written once
+and read once: per Gaussian its parameters and its projection, per hit of a Gaussian on a tile its row, per pixel of a
+hit four numbers (exponent, alpha, light, weight), per pixel the result. Hits behind a finished tile do not count. The
 bandwidth is that of copying an array that fits in no cache, measured in the same process.
 
     python benchmarks/splats.py [--gaussians 6000] [--threads 1]
@@ -53,7 +53,7 @@ def room(options: Options) -> Any:
     walls[np.arange(len(walls)), side] = np.sign(walls[np.arange(len(walls)), side]) * 1.5
     box = draw.uniform(-0.06, 0.06, (n // 8, 3))
     box[np.arange(len(box)), draw.integers(0, 3, len(box))] = 0.06
-    points = np.concatenate([table, walls, box + [0.5, 0.1, 0.06]])
+    points = np.concatenate([table, walls, box + np.array([0.5, 0.1, 0.06])])
     scene = start_from_points(points, draw.uniform(0, 1, points.shape), degree=1)
     scene.opacity_logits[:] = torch.from_numpy(draw.normal(2.5, 1.5, len(points)).astype(np.float32))
     return scene
