@@ -1,13 +1,16 @@
-"""Open3D and coacd, imported here and nowhere else: a clear line where they or their libraries are missing."""
+"""Open3D and coacd, imported here and nowhere else: a clear line where they or their libraries are missing.
+
+Open3D comes first: after coacd 1.0.14 it cannot be imported (`std::bad_cast`).
+"""
 
 from __future__ import annotations
 
 from arena.contracts import InvalidInput
 
 try:
+    import open3d  # isort: split
     import coacd
-    import open3d
-except (ImportError, OSError) as error:
+except (ImportError, OSError, RuntimeError) as error:
     raise InvalidInput(
         f"digital twins need Open3D and coacd ({error}): pip install 'dreamarena[twins]', "
         "and for Open3D the Debian packages libusb-1.0-0 libgl1 libgomp1"
