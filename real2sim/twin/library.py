@@ -8,8 +8,11 @@ from __future__ import annotations
 from arena.contracts import InvalidInput
 
 try:
-    import open3d  # isort: split
+    # isort: off
+    import open3d
     import coacd
+
+    # isort: on
 except (ImportError, OSError, RuntimeError) as error:
     raise InvalidInput(
         f"digital twins need Open3D and coacd ({error}): pip install 'dreamarena[twins]', "
