@@ -1,9 +1,9 @@
 """How fast the CPU rasteriser draws, held against what its memory traffic alone would take on this machine.
 
-The scene is a room of Gaussians as a fit leaves them: nearly opaque, one to a few pixels large, on a table, a box and
-four walls. The estimate counts every array that a tensor program has to pass through memory, each written once and
-read once: per Gaussian its parameters and its projection, per hit of a Gaussian on a tile its row, per pixel of a hit
-four numbers (exponent, alpha, light, weight), per pixel the result. Hits behind a finished tile do not count. The
+The scene is a room of Gaussians on a table, a box and the walls, each as large as its neighbours are away and most of
+them nearly opaque. The estimate counts every array that a tensor program has to pass through memory, each written once
+and read once: per Gaussian its parameters and its projection, per hit of a Gaussian on a tile its row, per pixel of a
+hit four numbers (exponent, alpha, light, weight), per pixel the result. Hits behind a finished tile do not count. The
 bandwidth is that of copying an array that fits in no cache, measured in the same process.
 
     python benchmarks/splats.py [--gaussians 6000] [--threads 1]

@@ -16,7 +16,7 @@ from arena.contracts import FloatArray, InvalidInput
 from real2sim.splats.fit_state import FitState, load_state, save_state
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.losses import photometric_loss, roughness
-from real2sim.splats.raster import rasterize
+from real2sim.splats.raster import Rendering, rasterize
 from real2sim.splats.views import View, check_views, colors_of
 
 MIN_VIEWS = 2
@@ -27,9 +27,8 @@ class FitSettings:
     """How long and how a scene is fitted. Rates are per step of Adam and, for `means`, per metre of scene.
 
     Densification runs from `densify_from` to `densify_until` (shares of all steps), every `densify_every` steps and
-    while there are fewer than `max_gaussians`. `roughness` and `emptiness` weigh what few views leave open: depth
-    that is not smooth, and pixels that nothing covers. `view_dependent_from` is when harmonics beyond the constant
-    begin, as a share of all steps.
+    while there are fewer than `max_gaussians`. Weights of what few views leave open: `roughness` of depth, `emptiness`
+    of pixels that nothing covers, `fog` of opacities between 0 and 1, `depth` of differences to depths that are given.
     """
 
     steps: int = 2000
@@ -47,6 +46,8 @@ class FitSettings:
     max_gaussians: int = 20_000
     roughness: float = 0.1
     emptiness: float = 0.05
+    fog: float = 0.01
+    depth: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,11 +70,14 @@ def fit(
     start: Gaussians,
     settings: FitSettings,
     *,
+    depths: FloatArray | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 500,
     report: Callable[[Progress], None] | None = None,
 ) -> Gaussians:
     """Fit a scene to `views` from `start` (`start.start_from_points`), on the device of `start`.
+
+    `depths` `(len(views), H, W)` m are what is known of it otherwise (`sweep`, `planar`), 0 where nothing is.
 
     Deterministic on a CPU for one number of threads: what a step does depends on the settings' seed and its number,
     so a fit that resumes from `checkpoint` (a safetensors file, written every `checkpoint_every` steps and at the
@@ -82,6 +86,7 @@ def fit(
     check_views(views, MIN_VIEWS)
     masks = [torch.from_numpy(view.mask).to(start.means.device) for view in views]
     photographs = [colors_of(view).to(mask.device) * mask[..., None] for view, mask in zip(views, masks, strict=True)]
+    targets = [Target(*parts) for parts in zip(views, photographs, masks, _known(views, depths, start), strict=True)]
     state = FitState.begin(start.with_degree(settings.degree), _rates(settings), _scene_size(views))
     if checkpoint is not None and checkpoint.exists():
         state = load_state(checkpoint, state, settings)
@@ -90,7 +95,7 @@ def fit(
         view = _choose(len(views), state.step, settings.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed * 1_000_003 + state.step)
-            loss = _step(state, strategy, settings, views[view], photographs[view], masks[view])
+            loss = _step(state, strategy, settings, targets[view])
         state.step += 1
         if report is not None:
             report(Progress(state.step, settings.steps, loss, len(state.parameters["means"])))
@@ -99,16 +104,33 @@ def fit(
     return state.gaussians().detach()
 
 
-def _step(
-    state: FitState, strategy: DefaultStrategy, settings: FitSettings, view: View, photograph: Tensor, mask: Tensor
-) -> float:
-    """One photograph, one step of every optimiser, and densification when it is due."""
-    done = state.step / settings.steps
-    backdrop = torch.rand(3).to(photograph.device)  # a new colour each time, so that holes cannot hide in it
-    seen = rasterize(state.gaussians(), [view.camera], background=backdrop)
+@dataclass(frozen=True)
+class Target:
+    """What one step is held against: a photograph `(H, W, 3)`, its mask, and depths `(H, W)` m, 0 where unknown."""
+
+    view: View
+    photograph: Tensor
+    mask: Tensor
+    depth: Tensor
+
+
+def _loss(scene: Gaussians, seen: Rendering, target: Target, settings: FitSettings) -> Tensor:
+    photograph, mask, opacities = target.photograph, target.mask, scene.opacities
     loss = photometric_loss(seen.color[0], photograph, mask, settings.ssim_share)
     loss = loss + settings.roughness * roughness(seen.depth[0], photograph, mask)
     loss = loss + settings.emptiness * ((1 - seen.alpha[0]) * mask).mean()
+    loss = loss + settings.fog * (opacities * (1 - opacities)).mean()
+    known = (target.depth > 0) & mask
+    off = (seen.depth[0] / target.depth.clamp(min=1e-3) - 1).abs()
+    return loss + settings.depth * (off * known).mean()
+
+
+def _step(state: FitState, strategy: DefaultStrategy, settings: FitSettings, target: Target) -> float:
+    """One photograph, one step of every optimiser, and densification when it is due."""
+    done, scene = state.step / settings.steps, state.gaussians()
+    backdrop = torch.rand(3).to(scene.means.device)  # a new colour each time, so that holes cannot hide in it
+    seen = rasterize(scene, [target.view.camera], background=backdrop)
+    loss = _loss(scene, seen, target, settings)
     growing = len(state.parameters["means"]) < settings.max_gaussians and done < settings.densify_until
     if growing:
         strategy.step_pre_backward(state.parameters, state.optimizers, state.densification, state.step, seen.splats)
@@ -134,6 +156,15 @@ def _strategy(settings: FitSettings) -> DefaultStrategy:
         refine_every=settings.densify_every,
         reset_every=10 * settings.steps,
     )
+
+
+def _known(views: Sequence[View], depths: FloatArray | None, start: Gaussians) -> list[Tensor]:
+    """Each view's given depths, or zeros. Raises `InvalidInput` for other shapes, and numbers that are not finite."""
+    if depths is None:
+        return [start.means.new_zeros(view.mask.shape) for view in views]
+    if [depth.shape for depth in depths] != [view.mask.shape for view in views] or not np.isfinite(depths).all():
+        raise InvalidInput(f"given depths must be finite and of the views' sizes, not {np.shape(depths)}")
+    return [torch.from_numpy(depth).to(start.means) for depth in depths]
 
 
 def _rates(settings: FitSettings) -> dict[str, float]:

@@ -17,8 +17,10 @@ _MIN_SPACING = 1e-4
 """Metres: points that coincide still have a size."""
 
 
-def start_from_points(points: FloatArray, colors: FloatArray, degree: int) -> Gaussians:
+def start_from_points(points: FloatArray, colors: FloatArray, degree: int, opacity: float = FIRST_OPACITY) -> Gaussians:
     """Round Gaussians at `points` `(N, 3)` m with `colors` `(N, 3)` in [0, 1], as 3DGS starts from a sparse cloud.
+
+    Points that are known want a higher `opacity` than 3DGS's 0.1: in a short fit faint ones stay a fog.
 
     Each is as large as the root mean square distance to its three nearest neighbours. Raises `InvalidInput` for
     fewer than four points, and for numbers that are not finite.
@@ -36,7 +38,7 @@ def start_from_points(points: FloatArray, colors: FloatArray, degree: int) -> Ga
         means=torch.from_numpy(points),
         quaternions=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(len(points), 1),
         log_scales=torch.from_numpy(np.log(spacing))[:, None].repeat(1, 3),
-        opacity_logits=torch.full((len(points),), float(np.log(FIRST_OPACITY / (1 - FIRST_OPACITY)))),
+        opacity_logits=torch.full((len(points),), float(np.log(opacity / (1 - opacity)))),
         harmonics=harmonics,
     )
 

@@ -1,0 +1,115 @@
+"""What a known plane tells of a scene: a table often has too little texture for stereo, but one plane explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from arena.contracts import FloatArray, InvalidInput
+from real2sim.camera import Camera
+from real2sim.splats.views import View
+
+SAME_COLOR = 0.06
+"""Largest difference in a channel between a pixel and the plane's colour for it to be a picture of the plane."""
+MIN_VIEWS = 2
+CLEARANCE = 0.03
+"""Metres around known points above the plane where its texture is not trusted: under a thing all views may agree on
+the thing's colour."""
+_ABOVE = 0.01
+
+
+@dataclass(frozen=True)
+class PlaneTexture:
+    """The plane `normal . p = height` as all views see it from above, on a square grid of `spacing` m.
+
+    `points` `(A, B, 3)` m of the base frame, `colors` `(A, B, 3)` in [0, 1]: medians over the views, so that what
+    stands in front in some has no say; NaN where fewer than two views see the plane. `corner` `(3,)` is `points[0, 0]`
+    and `axes` `(2, 3)` the grid's directions.
+    """
+
+    normal: FloatArray
+    height: float
+    spacing: float
+    corner: FloatArray
+    axes: FloatArray
+    points: FloatArray
+    colors: FloatArray
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """`(A, B)`: where the plane was seen."""
+        return np.isfinite(self.colors[..., 0])
+
+
+def plane_texture(
+    views: Sequence[View],
+    normal: FloatArray,
+    height: float,
+    outline: FloatArray,
+    things: FloatArray | None = None,
+    spacing: float = 0.01,
+) -> PlaneTexture:
+    """The texture of a plane within the box around its `outline` `(M, 2)` m (x and y of points on it).
+
+    `things` `(N, 3)` m are points known otherwise (`sweep.sweep_points`): near those above the plane it is unknown.
+    """
+    if spacing <= 0 or abs(np.linalg.norm(normal) - 1) > 1e-6 or abs(normal[2]) < 0.1:
+        raise InvalidInput("a plane's texture needs a positive spacing and a unit normal that is not level")
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    x = np.cross([0.0, 1.0, 0.0], normal)
+    x /= np.linalg.norm(x)
+    axes = np.stack([x, np.cross(normal, x)])
+    corner = np.append(low, (height - low @ normal[:2]) / normal[2])
+    counts = np.ceil((high - low) / spacing).astype(int) + 1
+    steps = np.stack(np.meshgrid(*(spacing * np.arange(count) for count in counts), indexing="ij"), axis=-1)
+    points = corner + steps @ axes
+    seen = np.stack([_seen_colors(view, points.reshape(-1, 3)) for view in views])
+    enough = np.isfinite(seen[..., 0]).sum(axis=0) >= MIN_VIEWS
+    colors = np.full((len(enough), 3), np.nan)
+    if things is not None and (standing := things[things @ normal - height > _ABOVE]).size:
+        feet = standing - np.outer(standing @ normal - height, normal)
+        enough &= cKDTree(feet).query(points.reshape(-1, 3), distance_upper_bound=CLEARANCE)[0] > CLEARANCE
+    colors[enough] = np.nanmedian(seen[:, enough], axis=0)
+    return PlaneTexture(normal, height, spacing, corner, axes, points, colors.reshape(points.shape))
+
+
+def plane_depths(views: Sequence[View], texture: PlaneTexture) -> FloatArray:
+    """`(len(views), H, W)` m: the plane's depth where a pixel has the plane's colour, else 0.
+
+    Things of the table's very colour are taken for it; what else they are shows in the photographs of other views.
+    """
+    return np.stack([_plane_depth(view, texture) for view in views])
+
+
+def _plane_depth(view: View, texture: PlaneTexture) -> FloatArray:
+    rays, position = pixel_rays(view.camera), view.camera.camera_to_base[:3, 3]
+    towards = rays @ texture.normal
+    depth = (texture.height - position @ texture.normal) / np.where(np.abs(towards) < 1e-6, 1e-6, towards)
+    cell = np.rint((position + depth[..., None] * rays - texture.corner) @ texture.axes.T / texture.spacing)
+    size = np.array(texture.colors.shape[:2])
+    inside = (depth > 0) & (cell >= 0).all(axis=-1) & (cell < size).all(axis=-1) & view.mask
+    a, b = np.clip(np.nan_to_num(cell), 0, size - 1).astype(int).transpose(2, 0, 1)
+    unlike = np.abs(view.image / 255 - texture.colors[a, b]).max(axis=-1)
+    return np.where(inside & (unlike < SAME_COLOR), depth, 0.0)  # NaN is not less than anything
+
+
+def pixel_rays(camera: Camera) -> FloatArray:
+    """`(H, W, 3)`: from the camera's position to what a pixel's centre shows at depth 1, in the base frame."""
+    columns, rows = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+    return np.asarray(np.stack([x, y, np.ones_like(x)], axis=-1) @ camera.camera_to_base[:3, :3].T)
+
+
+def _seen_colors(view: View, points: FloatArray) -> FloatArray:
+    """`(N, 3)`: a view's colours at points of the base frame, NaN where it does not see them."""
+    pixels, depth = view.camera.project(points)
+    column, row = np.floor(np.clip(pixels, -1, 1e6)).astype(int).T
+    inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < view.camera.width) & (row < view.camera.height)
+    inside[inside] = view.mask[row[inside], column[inside]]
+    colors = np.full((len(points), 3), np.nan, np.float32)
+    colors[inside] = view.image[row[inside], column[inside]] / 255
+    return colors
