@@ -10,7 +10,10 @@ import importlib
 import os
 from types import ModuleType
 
-from arena.contracts import InvalidInput
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from arena.contracts import FloatArray, InvalidInput
 
 
 def _import_mujoco() -> ModuleType:
@@ -26,3 +29,8 @@ def _import_mujoco() -> ModuleType:
 
 
 mujoco = _import_mujoco()
+
+
+def mujoco_quaternion(rotation: FloatArray) -> FloatArray:
+    """`(4,)` of a rotation matrix `(3, 3)`, in MuJoCo's order: w first."""
+    return np.asarray(Rotation.from_matrix(rotation).as_quat(scalar_first=True))

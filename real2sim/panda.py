@@ -33,11 +33,11 @@ def panda_spec() -> Any:
     Raises `InvalidInput` where robosuite's files are not installed.
     """
     arm = panda_mjcf()
-    spec = mujoco.MjSpec.from_string(_with_absolute_files(arm, actuators=False))
+    spec = mujoco.MjSpec.from_string(_with_absolute_files(arm))
     gripper_file = arm.parents[2] / "grippers" / "robotiq_gripper_85.xml"
     if not gripper_file.is_file():
         raise InvalidInput(f"{gripper_file} is missing: pip install --no-deps robosuite==1.5.2")
-    gripper = mujoco.MjSpec.from_string(_with_absolute_files(gripper_file, actuators=False))
+    gripper = mujoco.MjSpec.from_string(_with_absolute_files(gripper_file))
     frame = spec.body(HAND).add_frame()
     spec.attach(gripper, frame=frame, prefix="", suffix="")
     return spec
@@ -57,9 +57,9 @@ class JointSetter:
         data.qpos[self._fingers] = CLOSED_RADIANS * float(gripper_position) * self._ratio
 
 
-def _with_absolute_files(path: Path, actuators: bool) -> str:
+def _with_absolute_files(path: Path) -> str:
     """An MJCF as text that can be read from anywhere: absolute files, and no mesh name twice (the first counts, as in
-    robosuite).
+    robosuite). Without what drives it: joints are set.
     """
     tree = ElementTree.parse(path).getroot()
     for asset in tree.findall("asset"):
@@ -72,8 +72,7 @@ def _with_absolute_files(path: Path, actuators: bool) -> str:
             seen.add(name)
             if item.get("file"):
                 item.set("file", str((path.parent / str(item.get("file"))).resolve()))
-    if not actuators:
-        for tag in ("actuator", "sensor", "tendon", "equality"):
-            for section in tree.findall(tag):
-                tree.remove(section)
+    for tag in ("actuator", "sensor", "tendon", "equality"):
+        for section in tree.findall(tag):
+            tree.remove(section)
     return ElementTree.tostring(tree, encoding="unicode")

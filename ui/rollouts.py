@@ -26,7 +26,8 @@ def page() -> None:
     if not evaluated.rollouts:
         st.info("This evaluation has no rollouts yet: reload when the workers have finished some.")
         return
-    found = _of_kind(evaluated)
+    truth = true_outcomes(evaluated.rollouts, open_store(load_settings().store_url).results.rollouts())
+    found = _of_kind(evaluated, truth)
     rollout = _choose(found)
     if rollout is None:
         st.info("No rollout is of this kind: choose another outcome.")
@@ -37,7 +38,7 @@ def page() -> None:
         said.setdefault(verdict.rollout_id, []).append(verdict)
     st.markdown(f"> {plain(rollout.instruction)}")
     _films(rollout)
-    _said(rollout, evaluated)
+    _said(rollout, evaluated, truth.get(rollout.id))
     _all_judges(said.get(rollout.id, []))
     _links(rollout, evaluated)
     _provenance(rollout)
@@ -47,9 +48,8 @@ def page() -> None:
     )  # fmt: skip
 
 
-def _of_kind(evaluated: Evaluated) -> Sequence[RolloutRecord]:
+def _of_kind(evaluated: Evaluated, truth: Mapping[str, bool]) -> Sequence[RolloutRecord]:
     """The rollouts with an outcome that the user chooses among those that occur."""
-    truth = _truth(evaluated.rollouts)
     of = {
         each.id: kinds(each, evaluated.verdicts.get(each.id), evaluated.threshold, truth.get(each.id))
         for each in evaluated.rollouts
@@ -61,20 +61,13 @@ def _of_kind(evaluated: Evaluated) -> Sequence[RolloutRecord]:
     return [each for each in evaluated.rollouts if chosen == "all" or chosen in of[each.id]]
 
 
-def _truth(rollouts: Sequence[RolloutRecord]) -> Mapping[str, bool]:
-    """Whether each truly succeeded, where this store knows: from its world, or from one that began alike."""
-    return true_outcomes(rollouts, open_store(load_settings().store_url).results.rollouts())
-
-
 def _choose(rollouts: Sequence[RolloutRecord]) -> RolloutRecord | None:
     """Narrow the rollouts down by task, scene, policy and, where one was run more than once, seed."""
     if not rollouts:
         return None
     # A link may name a policy and no scene: then the first scene that it acted in is meant.
     asked_for = {name: st.query_params[name] for name in ASKED if name in st.query_params}
-    asked_of = [each for each in rollouts if all(str(getattr(each, name)) == v for name, v in asked_for.items())]
-    left = asked_of or list(rollouts)
-    left += [each for each in rollouts if each not in left]
+    left = sorted(rollouts, key=lambda each: any(str(getattr(each, name)) != v for name, v in asked_for.items()))
     places = st.columns(4)
     for place, label, attribute in zip(
         places, ("Task", "Scene", "Policy", "Seed"), ("task", "scene_id", "policy", "seed"), strict=True
@@ -100,13 +93,12 @@ def _films(rollout: RolloutRecord) -> None:
         place.download_button("Download", film, name, "video/mp4", key=f"film-{camera}", icon=":material/download:")
 
 
-def _said(rollout: RolloutRecord, evaluated: Evaluated) -> None:
+def _said(rollout: RolloutRecord, evaluated: Evaluated, truth: bool | None) -> None:
     verdict = evaluated.verdicts.get(rollout.id)
     judged, progress, true = st.columns(3)
     judged.metric("Judged", in_words(verdict, evaluated.threshold))
     known = verdict.progress if verdict else None
     progress.metric("Progress", "–" if known is None else f"{known:.0f} / 100")
-    truth = _truth([rollout]).get(rollout.id)
     true.metric("True outcome", {True: "success", False: "failure", None: "not known"}[truth])
     if known is not None:
         st.progress(min(max(known / 100, 0.0), 1.0))

@@ -74,8 +74,3 @@ def certainty_gate(fit: ExteriorFit, name: str) -> Gate:
         )
     value = fit.position_error
     return Gate(f"camera {name}", "standard error of its position, m", value, MOST_POSITION_ERROR, not reason, reason)
-
-
-def worst(gates: list[Gate]) -> Gate | None:
-    """The first gate that refuses, or None."""
-    return next((gate for gate in gates if not gate.passed), None)

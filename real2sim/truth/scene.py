@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray
 from real2sim.camera import Camera
-from real2sim.engine import mujoco
+from real2sim.engine import mujoco, mujoco_quaternion
 from real2sim.panda import panda_spec
 from real2sim.silhouette import add_eye, looking_at
 
@@ -54,7 +54,7 @@ def random_scene(rng: np.random.Generator, objects: int) -> tuple[Any, list[True
     placed = [_random_object(i, rng) for i in range(objects)]
     for i, thing in enumerate(_spread(placed, rng)):
         placed[i] = thing
-        body = world.add_body(name=thing.name, pos=thing.pose[:3, 3], quat=_quaternion(thing.pose[:3, :3]))
+        body = world.add_body(name=thing.name, pos=thing.pose[:3, 3], quat=mujoco_quaternion(thing.pose[:3, :3]))
         material = _material(spec, thing.name, rng)
         half = thing.size / 2
         size = {"box": half, "cylinder": [half[0], half[2], 0], "sphere": [half[0], 0, 0]}[thing.shape]
@@ -149,8 +149,3 @@ def _spread(things: list[TrueObject], rng: np.random.Generator) -> list[TrueObje
         pose[:3, 3] = [*spot, thing.size[2] / 2]
         out.append(TrueObject(thing.name, thing.shape, thing.size, pose))
     return out
-
-
-def _quaternion(rotation: FloatArray) -> FloatArray:
-    """MuJoCo's order: w first."""
-    return np.roll(Rotation.from_matrix(rotation).as_quat(), 1)

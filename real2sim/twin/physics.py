@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
-from real2sim.engine import mujoco
+from real2sim.engine import mujoco, mujoco_quaternion
 from real2sim.robot import panda_mjcf
 from real2sim.twin.carve import Mesh
 from real2sim.twin.objects import TwinObject
@@ -183,7 +183,7 @@ def _add_surface(spec: Any, plane: SupportPlane) -> None:
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=[*half, TABLE_THICKNESS / 2],
         pos=top - TABLE_THICKNESS / 2 * plane.normal,
-        quat=_quaternion(_tilted(plane.normal)),
+        quat=mujoco_quaternion(_tilted(plane.normal)),
     )
     spec.worldbody.add_geom(
         name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[5, 5, 0.1], pos=[0, 0, top[2] - FLOOR_BELOW]
@@ -193,7 +193,7 @@ def _add_surface(spec: Any, plane: SupportPlane) -> None:
 def _add_object(spec: Any, thing: TwinObject) -> None:
     """A free body whose parts have the thing's mass by volume. Their friction holds on whatever they touch."""
     body = spec.worldbody.add_body(
-        name=thing.name, pos=thing.body_to_base[:3, 3], quat=_quaternion(thing.body_to_base[:3, :3])
+        name=thing.name, pos=thing.body_to_base[:3, 3], quat=mujoco_quaternion(thing.body_to_base[:3, :3])
     )
     body.add_freejoint(name=thing.name)
     parts = [part for part in thing.parts if part.volume > _TINY] or [thing.mesh]
@@ -233,7 +233,3 @@ def _add_mesh(spec: Any, name: str, mesh: Mesh) -> str:
 def _tilted(normal: FloatArray) -> FloatArray:
     """`(3, 3)`: the smallest rotation that takes z to `normal`."""
     return np.asarray(Rotation.align_vectors(normal[None], np.array([[0.0, 0.0, 1.0]]))[0].as_matrix())
-
-
-def _quaternion(matrix: FloatArray) -> FloatArray:
-    return np.asarray(Rotation.from_matrix(matrix).as_quat(scalar_first=True))
