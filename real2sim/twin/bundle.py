@@ -1,0 +1,212 @@
+"""A finished twin: everything that a policy acts in, and the folder that it is kept in.
+
+    twin.json               cameras, objects' poses and guesses, gates, where it came from; written last
+    background.ply          the scene's Gaussians in the robot's base frame (the standard 3DGS format)
+    objects/NAME.ply        each object's Gaussians in its body's frame
+    geometry.safetensors    meshes, convex parts, and the support plane's outline
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from arena.contracts import FloatArray, InvalidInput
+from real2sim.camera import Camera
+from real2sim.splats.gaussians import Gaussians
+from real2sim.splats.ply import read_ply, write_ply
+from real2sim.twin.carve import Mesh
+from real2sim.twin.color import ColorResponse
+from real2sim.twin.control import Servo
+from real2sim.twin.objects import Guess, TwinObject
+from real2sim.twin.render import Look
+from real2sim.twin.support import SupportPlane
+
+MANIFEST, BACKGROUND, OBJECTS, GEOMETRY = "twin.json", "background.ply", "objects", "geometry.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The robot's state and the task at the start of the episode that a twin was made from.
+
+    `joint_position` `(7,)` rad; `gripper_position` 0 open to 1 closed; `fps` that of the episode.
+    """
+
+    joint_position: FloatArray
+    gripper_position: float
+    instruction: str
+    fps: float
+    robot: str
+    episode_id: str
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A scene in the robot's base frame, in metres.
+
+    `background` are its Gaussians, `splats` each object's in its body's frame, by the names of `objects`. `exterior`
+    are static cameras; of `wrist`, `camera_to_base` is its pose in the flange's frame (hand-eye), and it is None where
+    the episode has no wrist camera. `looks` are the cameras' colour responses. `origin` says what it was made from.
+    """
+
+    background: Gaussians
+    objects: tuple[TwinObject, ...]
+    splats: Mapping[str, Gaussians]
+    plane: SupportPlane
+    exterior: Mapping[str, Camera]
+    wrist: Camera | None
+    beginning: Beginning
+    looks: Mapping[str, Look] = field(default_factory=dict)
+    servo: Servo = field(default_factory=Servo)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [thing.name for thing in self.objects]
+        if sorted(names) != sorted(self.splats) or len(set(names)) != len(names):
+            raise InvalidInput(f"a twin's objects {names} and their Gaussians {sorted(self.splats)} do not match")
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of what it can be seen through, `wrist` last."""
+        return (*sorted(self.exterior), *(["wrist"] if self.wrist is not None else []))
+
+
+def save_twin(folder: Path, twin: Twin) -> None:
+    """Write a twin into `folder`, its manifest last: a folder without one is no twin."""
+    (folder / OBJECTS).mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_ply(folder / BACKGROUND, twin.background)
+    for name, gaussians in twin.splats.items():
+        write_ply(folder / OBJECTS / f"{name}.ply", gaussians)
+    save_file(_geometry(twin), folder / GEOMETRY)
+    manifest = {
+        "format": FORMAT,
+        "exterior": {name: _camera_facts(camera) for name, camera in twin.exterior.items()},
+        "wrist": None if twin.wrist is None else _camera_facts(twin.wrist),
+        "looks": {name: asdict(look) for name, look in twin.looks.items()},
+        "objects": [_object_facts(thing) for thing in twin.objects],
+        "plane": {**asdict(twin.plane), "normal": twin.plane.normal.tolist(), "outline": None},
+        "servo": {**asdict(twin.servo), "residual": twin.servo.residual if np.isfinite(twin.servo.residual) else None},
+        "beginning": {**asdict(twin.beginning), "joint_position": np.asarray(twin.beginning.joint_position).tolist()},
+        "origin": dict(twin.origin),
+        "files": {name: _sha256(folder / name) for name in _file_names(twin)},
+    }
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest, indent=1))
+    partial.replace(folder / MANIFEST)
+
+
+def load_twin(folder: Path) -> Twin:
+    """The twin of a folder. Raises `InvalidInput` where there is none, a file is missing or is not the one written."""
+    manifest = _read_manifest(folder)
+    try:
+        for name, sha256 in manifest["files"].items():
+            if Path(name).is_absolute() or ".." in Path(name).parts or _sha256(folder / name) != sha256:
+                raise InvalidInput(f"{folder / name} is not the file that the twin was saved with: build it again")
+        geometry = load_file(folder / GEOMETRY)
+        objects = tuple(_object(facts, geometry) for facts in manifest["objects"])
+        return Twin(
+            background=read_ply(folder / BACKGROUND),
+            objects=objects,
+            splats={thing.name: read_ply(folder / OBJECTS / f"{thing.name}.ply") for thing in objects},
+            plane=_plane(manifest["plane"], geometry["plane/outline"]),
+            exterior={name: _camera(facts) for name, facts in manifest["exterior"].items()},
+            wrist=None if manifest["wrist"] is None else _camera(manifest["wrist"]),
+            beginning=_beginning(manifest["beginning"]),
+            looks={name: _look(facts) for name, facts in manifest["looks"].items()},
+            servo=Servo(**{key: value for key, value in manifest["servo"].items() if value is not None}),
+            origin=manifest["origin"],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, OSError, SafetensorError) as error:
+        raise InvalidInput(f"the twin in {folder} cannot be read ({error!r}): build it again") from error
+
+
+def twin_sha256(folder: Path) -> str:
+    """Of a twin's manifest, which holds the hash of every other file."""
+    _read_manifest(folder)
+    return _sha256(folder / MANIFEST)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{folder} holds no twin: make one with `dreamarena twin build EPISODE --out DIR`") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InvalidInput(f"{folder / MANIFEST} is not a twin of format {FORMAT}: build it again")
+    return manifest
+
+
+def _file_names(twin: Twin) -> list[str]:
+    return [BACKGROUND, GEOMETRY, *(f"{OBJECTS}/{name}.ply" for name in twin.splats)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _geometry(twin: Twin) -> dict[str, Any]:
+    tensors: dict[str, Any] = {"plane/outline": np.ascontiguousarray(twin.plane.outline, dtype=np.float64)}
+    for thing in twin.objects:
+        meshes = {"mesh": thing.mesh, **{f"part_{i}": part for i, part in enumerate(thing.parts)}}
+        for key, mesh in meshes.items():
+            tensors[f"{thing.name}/{key}/vertices"] = np.ascontiguousarray(mesh.vertices, dtype=np.float64)
+            tensors[f"{thing.name}/{key}/triangles"] = np.ascontiguousarray(mesh.triangles, dtype=np.int64)
+    return tensors
+
+
+def _object_facts(thing: TwinObject) -> dict[str, Any]:
+    return {
+        "name": thing.name,
+        "body_to_base": thing.body_to_base.tolist(),
+        "size": thing.size.tolist(),
+        "parts": len(thing.parts),
+        "mass": asdict(thing.mass),
+        "friction": asdict(thing.friction),
+    }
+
+
+def _object(facts: Mapping[str, Any], geometry: Mapping[str, Any]) -> TwinObject:
+    def mesh(key: str) -> Mesh:
+        return Mesh(geometry[f"{facts['name']}/{key}/vertices"], geometry[f"{facts['name']}/{key}/triangles"])
+
+    return TwinObject(
+        name=facts["name"],
+        body_to_base=np.array(facts["body_to_base"]),
+        size=np.array(facts["size"]),
+        mesh=mesh("mesh"),
+        parts=tuple(mesh(f"part_{i}") for i in range(facts["parts"])),
+        mass=Guess(**facts["mass"]),
+        friction=Guess(**facts["friction"]),
+    )
+
+
+def _plane(facts: Mapping[str, Any], outline: FloatArray) -> SupportPlane:
+    return SupportPlane(np.array(facts["normal"]), facts["height"], outline, facts["tilt"], facts["share"])
+
+
+def _camera_facts(camera: Camera) -> dict[str, Any]:
+    return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
+
+
+def _camera(facts: Mapping[str, Any]) -> Camera:
+    return Camera(**{**facts, "camera_to_base": np.array(facts["camera_to_base"])})
+
+
+def _look(facts: Mapping[str, Any]) -> Look:
+    return Look(**{part: ColorResponse(tuple(each["gain"]), tuple(each["offset"])) for part, each in facts.items()})
+
+
+def _beginning(facts: Mapping[str, Any]) -> Beginning:
+    return Beginning(**{**facts, "joint_position": np.array(facts["joint_position"])})
