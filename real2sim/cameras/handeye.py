@@ -1,0 +1,271 @@
+"""The wrist camera's pose on the flange, and its focal length, from features of the still scene and the arm's kinematics.
+
+For a camera that is rigidly on the flange, every pair of frames has a relative pose that the arm's joints tell but for
+one unknown transform, the same for all pairs. So thousands of matched features, most of a pair's possibly wrong, decide
+over seven numbers: a global search over them, and robust least squares of the Sampson distance (Hartley and Zisserman
+2004, section 11.4.3). The scale is the robot's own, since its flange moves by known metres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from arena.contracts import FloatArray, InvalidInput
+from real2sim.cameras.matching import Matches
+
+Progress = Callable[[int, int, str], None]
+
+STILL_PIXELS, STILL_SHARE = 1.5, 0.5
+"""A feature that most of its partners show at the same pixel, though the camera moved, is of the gripper."""
+MOVED_METRES, MOVED_RADIANS = 0.03, 0.1
+"""What the flange moves at least between two frames that say something."""
+LEAST_PAIRS, LEAST_MATCHES = 20, 200
+PER_PAIR, SEARCH_MATCHES, REFINE_MATCHES = 12, 4000, 10_000
+WIDEST_TILT, LONGEST_ARM = np.radians(75.0), 0.25
+"""Between the optical axis and the flange's z axis, which points to the fingers; metres from flange to camera."""
+FOCALS = (0.4, 1.4)
+"""In picture widths."""
+FIRST_DRAW, DRAW, KEPT, ROUNDS, FAMILIES = 12_000, 1500, 60, 14, 4
+TOLERANCES = (8.0, 0.6)
+"""Pixels that a match may be off by in the search, first and last, at 160 columns."""
+
+
+@dataclass(frozen=True)
+class HandEye:
+    """`camera_to_flange` `(4, 4)` and `focal` in pixels, by how many of the matches bear them out.
+
+    `share` of the matches within a pixel (at 160 columns) of their epipolar lines; `chance` is that share for random
+    cameras. `position_error` in m and `rotation_error` in rad are standard errors. `inliers` `(M,)` are the matches.
+    """
+
+    camera_to_flange: FloatArray
+    focal: float
+    share: float
+    chance: float
+    median_pixels: float
+    position_error: float
+    rotation_error: float
+    matches: Matches
+    inliers: NDArray[np.bool_]
+
+
+def without_gripper(matches: Matches, flange_to_base: FloatArray) -> Matches:
+    """What is left where features that stay put in the picture are taken out, and pairs between which little moved.
+
+    `flange_to_base` is `(T, 4, 4)`.
+    """
+    a, b = flange_to_base[matches.first], flange_to_base[matches.second]
+    far = np.linalg.norm(a[:, :3, 3] - b[:, :3, 3], axis=1) > MOVED_METRES
+    turned = Rotation.from_matrix(np.swapaxes(a[:, :3, :3], 1, 2) @ b[:, :3, :3]).magnitude() > MOVED_RADIANS
+    moving = matches.subset(far | turned)
+    if not len(moving):
+        return moving
+    still = np.linalg.norm(moving.pixels[:, 0] - moving.pixels[:, 1], axis=1) < STILL_PIXELS
+    count = int(moving.feature.max()) + 1
+    seen, stood = np.zeros(count), np.zeros(count)
+    for side in range(2):
+        np.add.at(seen, moving.feature[:, side], 1)
+        np.add.at(stood, moving.feature[:, side], still)
+    gripper = stood > np.maximum(1, STILL_SHARE * seen * 0.5)
+    kept = ~(still | gripper[moving.feature[:, 0]] | gripper[moving.feature[:, 1]])
+    return moving.subset(kept)
+
+
+def solve_hand_eye(
+    matches: Matches, flange_to_base: FloatArray, width: int, height: int, *, seed: int = 0, focal: float | None = None,
+    progress: Progress | None = None,
+) -> HandEye:
+    """The camera on the flange from its film's matches and where the flange was, `flange_to_base` `(T, 4, 4)`.
+
+    The principal point is the picture's middle and pixels are square; `focal` in pixels, where it is known. Raises
+    `InvalidInput` where too few features of the scene were matched.
+    """  # fmt: skip
+    usable = without_gripper(matches, flange_to_base)
+    pairs = len({*zip(usable.first.tolist(), usable.second.tolist(), strict=True)})
+    if len(usable) < LEAST_MATCHES or pairs < LEAST_PAIRS:
+        raise InvalidInput(
+            f"the wrist camera's frames share too little: {len(usable)} features in {pairs} pairs, {LEAST_MATCHES} in "
+            f"{LEAST_PAIRS} are needed; give an episode that moves over a textured scene"
+        )
+    problem = _Problem(usable, flange_to_base, width, height)
+    known = None if focal is None else np.log(focal / width)
+    start, chance = _search(problem, np.random.default_rng([seed, 11]), known, progress)
+    return problem.measured(problem.refined(start, known), chance, known)
+
+
+class _Problem:
+    """Seven numbers of a camera: a rotation vector to the flange's frame, a position in m, log focal length in widths."""
+
+    def __init__(self, matches: Matches, flange_to_base: FloatArray, width: int, height: int) -> None:
+        self.matches, self.width, self.unit = matches, width, width / 160.0
+        first, second = flange_to_base[matches.first], flange_to_base[matches.second]
+        motion = np.linalg.inv(second) @ first
+        self.motion = torch.from_numpy(motion).float()
+        self.rays = torch.from_numpy((matches.pixels - [width / 2, height / 2]) / width).float()
+
+    def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """At most `count` matches, alike from all pairs."""
+        order = rng.permutation(len(self.matches))
+        pair = self.matches.first[order] * 1_000_003 + self.matches.second[order]
+        by_pair = order[np.argsort(pair, kind="stable")]
+        _, begin, size = np.unique(np.sort(pair), return_index=True, return_counts=True)
+        rank = np.arange(len(by_pair)) - np.repeat(begin, size)
+        chosen = by_pair[rank < PER_PAIR]
+        return rng.permutation(chosen)[:count]
+
+    def distances(self, cameras: Tensor, chosen: Tensor) -> Tensor:
+        """`(C, N)` Sampson distances in pixels at 160 columns, signed, of `cameras` `(C, 7)`, in their precision."""
+        rotation, position = _rotation(cameras[:, :3]), cameras[:, 3:6]
+        scale = cameras[:, 6].exp()
+        motion, rays = self.motion[chosen].to(cameras), self.rays[chosen].to(cameras)
+        a = torch.cat([rays[:, 0], torch.ones(len(chosen), 1, dtype=rays.dtype)], dim=1)
+        b = torch.cat([rays[:, 1], torch.ones(len(chosen), 1, dtype=rays.dtype)], dim=1)
+        shrink = torch.stack([1 / scale, 1 / scale, torch.ones_like(scale)], dim=1)
+        # In the camera's frame: R = X' G X, and the translation of the second camera to the first.
+        turned = torch.einsum("nij,cjk->cnik", motion[:, :3, :3], rotation)
+        moved = torch.einsum("nij,cj->cni", motion[:, :3, :3], position) + motion[:, :3, 3] - position[:, None]
+        rotated = torch.einsum("cji,cnjk->cnik", rotation, turned)
+        t = torch.einsum("cji,cnj->cni", rotation, moved)
+        ray_a, ray_b = a * shrink[:, None], b * shrink[:, None]
+        line_b = torch.cross(t, torch.einsum("cnij,cnj->cni", rotated, ray_a), dim=-1)  # E a
+        line_a = torch.einsum("cnji,cnj->cni", rotated, torch.cross(ray_b, t, dim=-1))  # E' b
+        value = (line_b * ray_b).sum(-1)
+        slope = (line_a[..., :2] ** 2).sum(-1) + (line_b[..., :2] ** 2).sum(-1)
+        return value / slope.clamp(min=1e-18).sqrt() * scale[:, None] * 160
+
+    def score(self, cameras: FloatArray, chosen: FloatArray, tolerance: float) -> FloatArray:
+        """`(C,)`: the mean over matches of a bell of the distance."""
+        scores = []
+        with torch.no_grad():
+            for part in torch.from_numpy(cameras).float().split(64):
+                off = self.distances(part, torch.from_numpy(chosen))
+                scores.append(torch.exp(-((off / tolerance) ** 2)).mean(1))
+        return torch.cat(scores).numpy()
+
+    def refined(self, start: FloatArray, known: float | None) -> FloatArray:
+        """Gauss-Newton with Cauchy weights, ever narrower."""
+        camera, chosen = start.copy(), torch.from_numpy(self.draw(np.random.default_rng(0), REFINE_MATCHES))
+        for tolerance in (3.0, 1.5, 1.0, *(0.5,) * 8, *(0.2,) * 40):
+            off, slope = self._linear(camera, chosen)
+            weight = np.where(np.abs(off) < 6 * tolerance, 1 / (1 + (off / tolerance) ** 2) ** 2, 0.0)
+            if known is not None:
+                slope[:, 6] = 0.0
+            normal = slope.T @ (weight[:, None] * slope) + 1e-6 * np.eye(7) * max(weight.sum(), 1.0)
+            step = -np.linalg.solve(normal, slope.T @ (weight * off))
+            camera = camera + np.clip(step, -0.2, 0.2)
+            if tolerance == 0.2 and np.abs(step).max() < 1e-6:
+                break
+        return camera
+
+    def _linear(self, camera: FloatArray, chosen: Tensor) -> tuple[FloatArray, FloatArray]:
+        """Distances `(N,)` and their derivatives `(N, 7)`, by central differences."""
+        step = 1e-5
+        around = torch.from_numpy(camera + step * np.concatenate([np.zeros((1, 7)), np.eye(7), -np.eye(7)]))
+        with torch.no_grad():
+            off = torch.cat([self.distances(each[None], chosen) for each in around]).numpy()
+        return off[0], ((off[1:8] - off[8:]) / (2 * step)).T
+
+    def measured(self, camera: FloatArray, chance: float, known: float | None) -> HandEye:
+        off, slope = self._linear(camera, torch.arange(len(self.matches)))
+        inliers = np.abs(off) < 1.0
+        pose = np.eye(4)
+        pose[:3, :3] = Rotation.from_rotvec(camera[:3]).as_matrix()
+        pose[:3, 3] = camera[3:6]
+        error = self._standard_errors(off, slope, inliers, known)
+        return HandEye(
+            camera_to_flange=pose,
+            focal=float(np.exp(camera[6]) * self.width),
+            share=float(inliers.mean()),
+            chance=chance,
+            median_pixels=float(np.median(np.abs(off[inliers]))) * self.unit if inliers.any() else float("inf"),
+            position_error=float(np.linalg.norm(error[3:6])),
+            rotation_error=float(np.linalg.norm(error[:3])),
+            matches=self.matches,
+            inliers=inliers,
+        )
+
+    def _standard_errors(
+        self, off: FloatArray, slope: FloatArray, inliers: NDArray[np.bool_], known: float | None
+    ) -> FloatArray:
+        """Sandwich errors, clustered by frame: a frame's matches share its pose's error."""
+        free = slice(0, 7 if known is None else 6)
+        slope, off = slope[inliers][:, free], off[inliers]
+        if len(off) < 10 * slope.shape[1]:
+            return np.full(7, np.inf)
+        inverse = np.linalg.pinv(slope.T @ slope)
+        pull = slope * off[:, None]
+        meat = np.zeros((slope.shape[1],) * 2)
+        for frames in (self.matches.first[inliers], self.matches.second[inliers]):
+            totals = np.zeros((int(frames.max()) + 1, slope.shape[1]))
+            np.add.at(totals, frames, pull)
+            meat += totals.T @ totals
+        error = np.sqrt(np.maximum(np.diag(inverse @ meat @ inverse), 0))
+        return np.pad(error, (0, 7 - len(error)))
+
+
+def _search(
+    problem: _Problem, rng: np.random.Generator, known: float | None, progress: Progress | None
+) -> tuple[FloatArray, float]:
+    """The best camera of several families (cross-entropy method), and what a random camera's share of matches is."""
+    chosen = problem.draw(rng, SEARCH_MATCHES)
+    cameras = _random_cameras(rng, FIRST_DRAW, known)
+    few = chosen[: SEARCH_MATCHES // 4]
+    scores = problem.score(cameras, few, TOLERANCES[0])
+    chance = float(np.median(problem.score(cameras[:256], few, 1.0)))
+    order = np.argsort(scores)[::-1]
+    families: list[FloatArray] = []
+    for index in order:
+        apart = [_angle(cameras[index], other) > 0.35 for other in families]
+        if all(apart):
+            families.append(cameras[index])
+        if len(families) == FAMILIES:
+            break
+    found = []
+    for number, middle in enumerate(families):
+        spread = np.array([0.25, 0.25, 0.25, 0.07, 0.07, 0.07, 0.25 if known is None else 0.0])
+        for step in range(ROUNDS):
+            if progress is not None:
+                progress(number * ROUNDS + step, FAMILIES * ROUNDS, "searching")
+            tolerance = TOLERANCES[0] * (TOLERANCES[1] / TOLERANCES[0]) ** (step / (ROUNDS - 1))
+            drawn = _near(rng, middle, spread, DRAW // 4)
+            values = problem.score(drawn, chosen if step > ROUNDS // 2 else few, tolerance)
+            best = drawn[np.argsort(values)[::-1][:KEPT // 2]]
+            middle, spread = best.mean(0), np.maximum(best.std(0), 0.4 * spread)
+        found.append(middle)
+    return found[int(problem.score(np.stack(found), chosen, 1.0).argmax())], chance
+
+
+def _random_cameras(rng: np.random.Generator, count: int, known: float | None) -> FloatArray:
+    tilt = np.arccos(rng.uniform(np.cos(WIDEST_TILT), 1, count))
+    toward, roll = rng.uniform(-np.pi, np.pi, (2, count))
+    turn = Rotation.from_rotvec(np.stack([tilt * np.cos(toward), tilt * np.sin(toward), np.zeros(count)], axis=1))
+    position = rng.uniform(-0.12, 0.12, (count, 3))
+    focal = np.log(rng.uniform(*FOCALS, count)) if known is None else np.full(count, known)
+    return np.concatenate([(turn * Rotation.from_euler("z", roll[:, None])).as_rotvec(), position, focal[:, None]], axis=1)
+
+
+def _near(rng: np.random.Generator, middle: FloatArray, spread: FloatArray, count: int) -> FloatArray:
+    drawn = middle + spread * rng.standard_normal((count, 7))
+    drawn[0] = middle
+    drawn[:, 3:6] = drawn[:, 3:6].clip(-LONGEST_ARM, LONGEST_ARM)
+    drawn[:, 6] = drawn[:, 6].clip(*np.log(FOCALS))
+    return drawn
+
+
+def _angle(a: FloatArray, b: FloatArray) -> float:
+    return float((Rotation.from_rotvec(a[:3]).inv() * Rotation.from_rotvec(b[:3])).magnitude())
+
+
+def _rotation(vector: Tensor) -> Tensor:
+    """`(C, 3)` rotation vectors to `(C, 3, 3)`."""
+    zero = torch.zeros_like(vector[:, 0])
+    x, y, z = vector.unbind(1)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(-1, 3, 3)
+    return torch.linalg.matrix_exp(cross)
