@@ -79,16 +79,16 @@ def find_table(
     settings = settings or TableSettings()
     check_views(views, 3)
     pictures = [_Picture.of(view, settings.cell) for view in views]
+    coarse = replace(settings, cell=2 * settings.cell)
     if start is None:
         heights = np.arange(settings.lowest, settings.highest + settings.step / 2, settings.step)
-        coarse = replace(settings, cell=2 * settings.cell)
         parameters = np.array([min(heights, key=lambda h: _cost(np.array([h, 0.0, 0.0]), pictures, coarse)), 0.0, 0.0])
     else:
         parameters = np.array([start.height / start.normal[2], *(-start.normal[:2] / start.normal[2])])
-    for turn in range(settings.rounds + 1):
-        parameters = _refined_plane(parameters, pictures, settings)
-        if turn < settings.rounds:
-            pictures = _moved_cameras(parameters, pictures, settings)
+    parameters = _refined_plane(parameters, pictures, coarse, 60)
+    for _ in range(settings.rounds):
+        pictures = _moved_cameras(parameters, pictures, settings)
+        parameters = _refined_plane(parameters, pictures, coarse, 20)
     plane = _support(parameters, pictures, settings)
     moved = tuple(replace(view, camera=picture.camera) for view, picture in zip(views, pictures, strict=True))
     return Table(plane, moved, _cost(parameters, pictures, settings))
@@ -166,14 +166,16 @@ def _cost(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableS
     return float(np.minimum(squared[known], UNLIKE**2).mean())
 
 
-def _refined_plane(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> FloatArray:
+def _refined_plane(
+    parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings, tries: int
+) -> FloatArray:
     """Height and slopes of least disagreement nearby."""
     if _cost(parameters, pictures, settings) >= UNLIKE**2:
         raise InvalidInput("no table: fewer than two photographs show the same part of a level plane within reach")
     simplex = parameters + np.array([[0, 0, 0], [0.01, 0, 0], [0, 0.02, 0], [0, 0, 0.02]])
     found = minimize(
         _cost, parameters, (pictures, settings), "Nelder-Mead",
-        options={"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": 80},
+        options={"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": tries},
     )  # fmt: skip
     return np.asarray(found.x)
 
@@ -190,7 +192,9 @@ def _moved_cameras(
 def _moved(picture: _Picture, points: FloatArray, expected: FloatArray, settings: TableSettings) -> _Picture:
     camera = picture.camera
     pixels, depth = camera.project(points)
-    ahead = depth > MIN_DEPTH
+    ahead = (depth > MIN_DEPTH) & (pixels > 0).all(axis=1) & (pixels < [camera.width, camera.height]).all(axis=1)
+    ahead &= np.isfinite(expected[:, 0])
+    points, pixels, depth, expected, ahead = (part[ahead] for part in (points, pixels, depth, expected, ahead))
     residual = picture.at(pixels, ahead) - expected
     across = picture.at(pixels + [1.0, 0.0], ahead) - picture.at(pixels - [1.0, 0.0], ahead)
     down = picture.at(pixels + [0.0, 1.0], ahead) - picture.at(pixels - [0.0, 1.0], ahead)
@@ -201,6 +205,10 @@ def _moved(picture: _Picture, points: FloatArray, expected: FloatArray, settings
     weight = 1 / (1 + (residual**2).sum(axis=1) / UNLIKE**2) ** 2
     columns, rows = _pixel_motion(camera, points[used])
     jacobian = across[:, :, None] * columns[:, None] + down[:, :, None] * rows[:, None]
+    # Of a grid finer than the pixels, neighbours say the same.
+    slant = np.abs(camera.camera_to_base[2, :3] @ ((points[used] - camera.camera_to_base[:3, 3]) @ camera.camera_to_base[:3, :3]).T)
+    area = (settings.cell * camera.fx / depth[used]) ** 2 * slant / np.linalg.norm(points[used] - camera.camera_to_base[:3, 3], axis=1)
+    weight = weight * np.minimum(area, 1.0)
     weighted = weight[:, None, None] * jacobian / (settings.together * NOISE**2)
     trust = np.repeat([np.radians(settings.camera_degrees), settings.camera_metres], 3) / np.sqrt(3)
     so_far = _difference(picture.view.camera, camera)
