@@ -27,6 +27,9 @@ MIN_DEPTH = 0.03
 """Metres before a camera: nearer points are not looked for."""
 NOISE = 0.05
 """Of a colour in [0, 1], standard deviation."""
+LEVEL = 3e-6
+"""Cost of a tilt, per square degree: a robot's base and its table are level within a degree or two, and a table with
+little texture would leave its tilt to chance."""
 _BLURS = (0.6, 3.0)
 """Pixels, least and most."""
 MIN_CELLS = 200
@@ -36,8 +39,8 @@ MIN_CELLS = 200
 @dataclass(frozen=True)
 class TableSettings:
     """The plane is looked for at heights from `lowest` to `highest` m, `step` m apart, within `reach` m of the robot's
-    base, on a grid of `cell` m. Cameras are trusted to `camera_metres` and `camera_degrees` (standard deviations); a
-    pose is moved `rounds` times, the plane before each. Neighbouring points err together: `together` count as one.
+    base, on a grid of `cell` m. Cameras are trusted to `camera_metres` and `camera_degrees` (standard deviations); each
+    is moved in `rounds` steps, after the plane. Neighbouring points err together: `together` count as one.
     """
 
     lowest: float = -0.3
@@ -85,10 +88,10 @@ def find_table(
         parameters = np.array([min(heights, key=lambda h: _cost(np.array([h, 0.0, 0.0]), pictures, coarse)), 0.0, 0.0])
     else:
         parameters = np.array([start.height / start.normal[2], *(-start.normal[:2] / start.normal[2])])
-    parameters = _refined_plane(parameters, pictures, coarse, 60)
+    # Once only: a plane refined again after each move of the cameras slides away together with them.
+    parameters = _refined_plane(parameters, pictures, coarse)
     for _ in range(settings.rounds):
         pictures = _moved_cameras(parameters, pictures, settings)
-        parameters = _refined_plane(parameters, pictures, coarse, 20)
     plane = _support(parameters, pictures, settings)
     moved = tuple(replace(view, camera=picture.camera) for view, picture in zip(views, pictures, strict=True))
     return Table(plane, moved, _cost(parameters, pictures, settings))
@@ -166,17 +169,19 @@ def _cost(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableS
     return float(np.minimum(squared[known], UNLIKE**2).mean())
 
 
-def _refined_plane(
-    parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings, tries: int
-) -> FloatArray:
+def _refined_plane(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> FloatArray:
     """Height and slopes of least disagreement nearby."""
     if _cost(parameters, pictures, settings) >= UNLIKE**2:
         raise InvalidInput("no table: fewer than two photographs show the same part of a level plane within reach")
     simplex = parameters + np.array([[0, 0, 0], [0.01, 0, 0], [0, 0.02, 0], [0, 0, 0.02]])
-    found = minimize(
-        _cost, parameters, (pictures, settings), "Nelder-Mead",
-        options={"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": tries},
-    )  # fmt: skip
+
+
+    def cost(values: FloatArray) -> float:
+        tilt = np.degrees(np.arctan(np.hypot(*values[1:])))
+        return _cost(values, pictures, settings) + LEVEL * float(tilt**2)
+
+    options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": 80}
+    found = minimize(cost, parameters, method="Nelder-Mead", options=options)
     return np.asarray(found.x)
 
 

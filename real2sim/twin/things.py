@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening, label
+from scipy.ndimage import binary_opening, gaussian_filter
 from scipy.optimize import minimize
 
 from arena.contracts import FloatArray, InvalidInput
@@ -41,9 +41,10 @@ class ThingSettings:
     differs: float = 0.1
     cell: float = 0.01
     heights: tuple[float, ...] = (0.015, 0.03, 0.045, 0.06)
-    agreeing: float = 0.7
+    evidence: float = 0.3
+    places: int = 10
+    apart: float = 0.06
     min_views: int = 3
-    least_cells: int = 4
     around: float = 0.1
     smallest: float = 0.02
     largest: float = 0.16
@@ -53,6 +54,7 @@ class ThingSettings:
     draws: int = 32
     elite: int = 7
     rounds: int = 12
+    worth: float = 0.1
     gain: float = 0.25
     seed: int = 0
 
@@ -93,27 +95,30 @@ def find_things(
 
 
 def find_places(views: Sequence[View], plane: SupportPlane, settings: ThingSettings) -> FloatArray:
-    """`(K, 3)` m, points of the plane under what does not look like it from several sides (a shape from silhouettes,
-    Laurentini 1994), most cells first."""
+    """`(K, 3)` m, points of the plane under what does not look like it from several sides, most unlike first."""
     texture = plane_texture(views, plane.normal, plane.height, plane.outline, spacing=settings.cell)
     points = texture.points.reshape(-1, 3)
     differing = [_differs(view, texture, settings) for view in views]
-    share = np.zeros(len(points))
+    unlike, seen = np.zeros(len(points)), np.zeros(len(points))
     for height in settings.heights:
-        unlike, seen = np.zeros(len(points)), np.zeros(len(points))
         for view, (differs, known) in zip(views, differing, strict=True):
             pixels, depth = view.camera.project(points + height * plane.normal)
             column, row = np.floor(np.clip(pixels, -1, 1e5)).astype(int).T
             inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < view.camera.width) & (row < view.camera.height)
             column, row = column[inside], row[inside]
-            seen[inside] += known[row, column]
-            unlike[inside] += differs[row, column]
-        share = np.maximum(share, np.where(seen >= settings.min_views, unlike / np.maximum(seen, 1), 0))
-    share[~plane.covers(points)] = 0
-    labels, count = label(share.reshape(texture.points.shape[:2]) > settings.agreeing, np.ones((3, 3)))
-    groups = [points[labels.ravel() == number] for number in range(1, count + 1)]
-    groups = [group for group in groups if len(group) >= settings.least_cells]
-    return np.array([group.mean(axis=0) for group in sorted(groups, key=len, reverse=True)]).reshape(-1, 3)
+            seen[inside] += known[row, column] / len(settings.heights)
+            unlike[inside] += differs[row, column] / len(settings.heights)
+    # Neither how many views nor what share of them: under a thing itself the median of all is the thing's own colour,
+    # so that few say it is unlike, and one that errs is no evidence.
+    score = gaussian_filter((unlike / np.sqrt(seen + 2)).reshape(texture.points.shape[:2]), 1.5).ravel()
+    score[~plane.covers(points)] = 0
+    found: list[FloatArray] = []
+    for index in np.argsort(-score):
+        if score[index] < settings.evidence or len(found) == settings.places:
+            break
+        if all(np.linalg.norm(points[index] - other) > settings.apart for other in found):
+            found.append(points[index])
+    return np.array(found).reshape(-1, 3)
 
 
 def _differs(view: View, texture: PlaneTexture, settings: ThingSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -134,19 +139,29 @@ def fit_solid(
     place: FloatArray, views: Sequence[View], plane: SupportPlane, settings: ThingSettings
 ) -> FittedSolid | None:
     """The solid near `place` `(3,)` m that makes all views agree best; None where too few show that place."""
+    # First roughly where it is, so that the views and pixels that are then looked at are those around it.
     frame = _plane_frame(place, plane)
+    rough = replace(settings, pixels=settings.pixels // 3, rounds=settings.rounds // 2)
+    pixels = _Pixels.near(frame, views, rough)
+    if pixels is None:
+        return None
+    _, solid = _search("cylinder", pixels, rough, 1.5)
+    if _gain(solid, pixels) < settings.worth:
+        return None
+    frame = _plane_frame((frame @ [solid.x, solid.y, 0, 1])[:3], plane)
     pixels = _Pixels.near(frame, views, settings)
     if pixels is None:
         return None
-    rng = np.random.default_rng(settings.seed)
-    found = [_search(shape, pixels, settings, rng) for shape in SHAPES]
-    cost, solid = min(found, key=lambda one: one[0])
+    solid = min((_search(shape, pixels, settings, 1.0) for shape in SHAPES), key=lambda one: one[0])[1]
     hit, _ = solid.hit(pixels.origins, pixels.directions)
-    showing = np.unique(pixels.view[hit])
-    if len(showing) < settings.min_views:
-        return None
-    empty = pixels.cost(None)
-    return FittedSolid(solid, frame, (empty - cost) / max(int(hit.sum()), 1), len(showing))
+    showing = len(np.unique(pixels.view[hit]))
+    return FittedSolid(solid, frame, _gain(solid, pixels), showing) if showing >= settings.min_views else None
+
+
+def _gain(solid: Solid, pixels: _Pixels) -> float:
+    """How much cheaper a solid makes each pixel that shows it."""
+    hit, _ = solid.hit(pixels.origins, pixels.directions)
+    return (pixels.cost(None) - pixels.cost(solid)) / max(int(hit.sum()), 1)
 
 
 @dataclass(frozen=True)
@@ -231,12 +246,12 @@ def _surface_cell(solid: Solid, where: FloatArray, cell: float) -> NDArray[np.in
     return np.where(top, across[:, 0] * _CELLS + across[:, 1], _CELLS**2 + angle * _CELLS + level)
 
 
-def _search(
-    shape: Shape, pixels: _Pixels, settings: ThingSettings, rng: np.random.Generator
-) -> tuple[float, Solid]:
-    """The best solid of a shape by the cross-entropy method, then Nelder and Mead's."""
+def _search(shape: Shape, pixels: _Pixels, settings: ThingSettings, wide: float) -> tuple[float, Solid]:
+    """The best solid of a shape by the cross-entropy method, first `wide` times as far as usual, then Nelder and
+    Mead's."""
+    rng = np.random.default_rng(settings.seed)
     mean = np.array([0.0, 0.0, 0.0, settings.start, settings.start, settings.start])
-    spread = _MOVES.copy()
+    spread = wide * _MOVES
     best = (np.inf, mean)
     for _ in range(settings.rounds):
         drawn = mean + spread * rng.standard_normal((settings.draws, 6))
