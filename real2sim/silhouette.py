@@ -97,6 +97,13 @@ class RobotSilhouette:
         self.pose(joint_position, gripper_position)
         return self._eye.depth(self.data, camera)
 
+    def picture(
+        self, camera: Camera, joint_position: FloatArray, gripper_position: float
+    ) -> tuple[Frames, NDArray[np.float32]]:
+        """The robot's meshes as MuJoCo lights them, `(H, W, 3)` uint8, with the depth that `depth` gives."""
+        depth = self.depth(camera, joint_position, gripper_position)
+        return self._eye.colour(self.data, camera), depth
+
     def pose(self, joint_position: FloatArray, gripper_position: float) -> None:
         """Move the robot without drawing it: `data` then holds where its geoms are."""
         self._set(self.data, joint_position, gripper_position)

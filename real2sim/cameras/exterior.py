@@ -51,7 +51,7 @@ def solve_exterior(
     The principal point is the picture's middle and pixels are square. `focal` in pixels, where it is known. Raises
     `InvalidInput` for an episode without joints, with too few frames, or whose film does not show the robot move.
     """
-    film, joints, gripper = _recorded(episode, name)
+    film, joints, gripper = recorded(episode, name)
     plate = Plate.of(film)
     coarse, fine, held_out = _chosen_frames(joints)
     changed = plate.changed(film[coarse])
@@ -77,7 +77,7 @@ def solve_exterior(
         robot.close()
 
 
-def _recorded(episode: Episode, name: str) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
+def recorded(episode: Episode, name: str) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
     if episode.joint_position is None:
         raise InvalidInput(f"{episode.id} has no joint positions: a twin needs the robot's joints in rad")
     if name not in episode.cameras:
@@ -92,13 +92,13 @@ def _recorded(episode: Episode, name: str) -> tuple[NDArray[np.uint8], FloatArra
 
 def _chosen_frames(joints: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Frames to start from, to align on and to hold out: far apart in joint space, the last two disjoint."""
-    order = _farthest(joints, FINE_FRAMES + HELD_OUT_FRAMES)
+    order = farthest(joints, FINE_FRAMES + HELD_OUT_FRAMES)
     held_out = order[2::3][:HELD_OUT_FRAMES]
     fine = np.array([i for i in order if i not in set(held_out.tolist())][:FINE_FRAMES])
     return order[:COARSE_FRAMES], fine, held_out
 
 
-def _farthest(points: FloatArray, count: int) -> NDArray[np.intp]:
+def farthest(points: FloatArray, count: int) -> NDArray[np.intp]:
     """Farthest-point sampling (Gonzalez 1985), from the row farthest from the mean."""
     chosen = [int(np.linalg.norm(points - points.mean(0), axis=1).argmax())]
     near = np.linalg.norm(points - points[chosen[0]], axis=1)

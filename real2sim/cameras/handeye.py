@@ -41,8 +41,8 @@ TOLERANCES = (8.0, 0.6)
 class HandEye:
     """`camera_to_flange` `(4, 4)` and `focal` in pixels, by how many of the matches bear them out.
 
-    `share` of the matches within a pixel (at 160 columns) of their epipolar lines; `chance` is that share for random
-    cameras. `position_error` in m and `rotation_error` in rad are standard errors. `inliers` `(M,)` are the matches.
+    `share` of the matches within `unit` pixels (a pixel at 160 columns) of their epipolar lines; `chance` is that share
+    for random cameras; `median_pixels` is the distance of those. `position_error` in m and `rotation_error` in rad are standard errors. `inliers` `(M,)` are the matches.
     """
 
     camera_to_flange: FloatArray
@@ -50,6 +50,7 @@ class HandEye:
     share: float
     chance: float
     median_pixels: float
+    unit: float
     position_error: float
     rotation_error: float
     matches: Matches
@@ -79,7 +80,13 @@ def without_gripper(matches: Matches, flange_to_base: FloatArray) -> Matches:
 
 
 def solve_hand_eye(
-    matches: Matches, flange_to_base: FloatArray, width: int, height: int, *, seed: int = 0, focal: float | None = None,
+    matches: Matches,
+    flange_to_base: FloatArray,
+    width: int,
+    height: int,
+    *,
+    seed: int = 0,
+    focal: float | None = None,
     progress: Progress | None = None,
 ) -> HandEye:
     """The camera on the flange from its film's matches and where the flange was, `flange_to_base` `(T, 4, 4)`.
@@ -185,6 +192,7 @@ class _Problem:
             share=float(inliers.mean()),
             chance=chance,
             median_pixels=float(np.median(np.abs(off[inliers]))) * self.unit if inliers.any() else float("inf"),
+            unit=self.unit,
             position_error=float(np.linalg.norm(error[3:6])),
             rotation_error=float(np.linalg.norm(error[:3])),
             matches=self.matches,
@@ -236,7 +244,7 @@ def _search(
             tolerance = TOLERANCES[0] * (TOLERANCES[1] / TOLERANCES[0]) ** (step / (ROUNDS - 1))
             drawn = _near(rng, middle, spread, DRAW // 4)
             values = problem.score(drawn, chosen if step > ROUNDS // 2 else few, tolerance)
-            best = drawn[np.argsort(values)[::-1][:KEPT // 2]]
+            best = drawn[np.argsort(values)[::-1][: KEPT // 2]]
             middle, spread = best.mean(0), np.maximum(best.std(0), 0.4 * spread)
         found.append(middle)
     return found[int(problem.score(np.stack(found), chosen, 1.0).argmax())], chance
@@ -248,7 +256,9 @@ def _random_cameras(rng: np.random.Generator, count: int, known: float | None) -
     turn = Rotation.from_rotvec(np.stack([tilt * np.cos(toward), tilt * np.sin(toward), np.zeros(count)], axis=1))
     position = rng.uniform(-0.12, 0.12, (count, 3))
     focal = np.log(rng.uniform(*FOCALS, count)) if known is None else np.full(count, known)
-    return np.concatenate([(turn * Rotation.from_euler("z", roll[:, None])).as_rotvec(), position, focal[:, None]], axis=1)
+    return np.concatenate(
+        [(turn * Rotation.from_euler("z", roll[:, None])).as_rotvec(), position, focal[:, None]], axis=1
+    )
 
 
 def _near(rng: np.random.Generator, middle: FloatArray, spread: FloatArray, count: int) -> FloatArray:

@@ -1,6 +1,6 @@
 """Features that pictures of one camera share, by pycolmap's SIFT: run as a process of its own, which PyAV never enters.
 
-    python -m real2sim.cameras.matching FILM.npy MATCHES.npz
+python -m real2sim.cameras.matching FILM.npy MATCHES.npz
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ def _match(film: Frames, folder: Path) -> dict[str, NDArray[np.generic]]:
         Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC).save(pictures / f"{index:06d}.png")
     extraction = pycolmap.FeatureExtractionOptions(use_gpu=False)
     extraction.sift.peak_threshold = PEAK
-    pycolmap.extract_features(
-        database, pictures, camera_mode=pycolmap.CameraMode.SINGLE, extraction_options=extraction
-    )
+    pycolmap.extract_features(database, pictures, camera_mode=pycolmap.CameraMode.SINGLE, extraction_options=extraction)
     matching = pycolmap.FeatureMatchingOptions(use_gpu=False, skip_geometric_verification=True)
     pycolmap.match_exhaustive(database, matching_options=matching)
     return _read(pycolmap, database, enlarged)

@@ -27,6 +27,8 @@ FLOOR_BELOW = 0.8
 """Metres under the support surface, where what falls off comes to rest."""
 SETTLE_SECONDS, SETTLE_DISTANCE, SETTLE_ANGLE = 2.0, 0.005, 5.0
 """A thing that was seen at rest moves at most this far, in m and degrees, when physics takes over."""
+ROLLING = 0.002
+"""Metres, MuJoCo's rolling friction: a ball that was seen at rest stays there on a table that is level within 3 degrees."""
 _TINY = 1e-9
 """Cubic metres: a convex part that MuJoCo has no inertia for."""
 
@@ -204,8 +206,8 @@ def _add_object(spec: Any, thing: TwinObject) -> None:
             type=mujoco.mjtGeom.mjGEOM_MESH,
             meshname=_add_mesh(spec, f"{thing.name}/part_{index}", part),
             mass=thing.mass.value * part.volume / total,
-            friction=[thing.friction.value, 0.005, 0.0001],
-            condim=4,
+            friction=[thing.friction.value, 0.005, ROLLING],
+            condim=6,
             priority=1,
             group=3,
         )

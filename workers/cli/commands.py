@@ -13,6 +13,7 @@ from workers.cli.judge import Judge
 from workers.cli.policy import Policy
 from workers.cli.rank import Rank
 from workers.cli.record import Record
+from workers.cli.twin import Twin
 from workers.cli.ui import Ui
 from workers.cli.validate import Validate
 from workers.cli.votes import Votes
@@ -32,6 +33,7 @@ Dreamarena = (
     | Annotated[Policy, subcommand("policy")]
     | Annotated[Judge, subcommand("judge")]
     | Annotated[WorldModel, subcommand("worldmodel")]
+    | Annotated[Twin, subcommand("twin")]
     | Annotated[Worker, subcommand("worker")]
     | Annotated[Votes, subcommand("votes")]
     | Annotated[Ui, subcommand("ui")]

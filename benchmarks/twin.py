@@ -1,0 +1,146 @@
+"""How good are twins, from the episode alone, and are wrong recordings refused?
+
+Scenes whose truth is known (`real2sim.truth`), two exterior cameras and one on the wrist, no initial guess, focal
+lengths unknown. Each goes through the whole chain; of the first few scenes each kind of wrong recording does too.
+
+    python benchmarks/twin.py [--scenes 20] [--faulty 4] [--frames 120] [--processes 2]
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tyro
+from common import as_json, in_own_process, write
+
+if TYPE_CHECKING:
+    from real2sim.camera import Camera
+    from real2sim.truth import KnownTruth
+
+TWICE = {
+    "exterior_cm": 2.0,
+    "exterior_deg": 2.0,
+    "handeye_mm": 10.0,
+    "handeye_deg": 2.0,
+    "object_cm": 2.0,
+    "size_pct": 20.0,
+}
+"""Twice the targets: an accepted scene that is further off was accepted falsely. Of things, the scene's median counts."""
+
+
+@dataclass(frozen=True)
+class Options:
+    first: int = 0
+    """The first scene's seed."""
+    scenes: int = 20
+    faulty: int = 4
+    frames: int = 120
+    processes: int = 1
+    """Scenes that are built side by side."""
+
+
+def errors(found: Camera, true: Camera) -> tuple[float, float]:
+    """Metres and degrees."""
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.from_matrix(found.camera_to_base[:3, :3].T @ true.camera_to_base[:3, :3])
+    apart = found.camera_to_base[:3, 3] - true.camera_to_base[:3, 3]
+    return float(np.linalg.norm(apart)), float(np.rad2deg(turn.magnitude()))
+
+
+def measured(folder: Path, truth: KnownTruth) -> dict[str, Any]:
+    """What an accepted twin is wrong by."""
+    from real2sim.truth.objects import object_errors
+    from real2sim.twin.bundle import load_twin
+
+    twin = load_twin(folder)
+    assert twin.wrist is not None
+    cameras = [errors(camera, truth.exterior[name]) for name, camera in twin.exterior.items()]
+    metres, degrees = errors(twin.wrist, truth.wrist)
+    things = object_errors(twin.objects, truth.objects)
+    return {
+        "exterior_cm": max(100 * each for each, _ in cameras),
+        "exterior_deg": max(each for _, each in cameras),
+        "handeye_mm": 1000 * metres,
+        "handeye_deg": degrees,
+        "object_cm": float(np.median(things.position_cm)) if len(things.pairs) else None,
+        "size_pct": float(np.median(things.size_percent)) if len(things.pairs) else None,
+        "found": len(things.pairs),
+        "missed": len(things.missed),
+        "stray": len(things.stray),
+    }
+
+
+def scene(seed: int, frames: int, faults: bool) -> dict[str, Any]:
+    """One scene's twin, and what was made of wrong recordings of it."""
+    from real2sim.build import build_twin
+    from real2sim.truth import FAULTS, make_truth
+
+    truth = make_truth(seed, frames)
+    folder = Path(tempfile.mkdtemp(prefix="dreamarena-twin-"))
+    try:
+        built = build_twin(truth.episode, folder / "twin")
+        psnr = [gate.value for gate in built.gates if gate.stage == "scene"]
+        found = {
+            "seed": seed,
+            "accepted": built.accepted,
+            "reason": built.reason,
+            "left_out": list(built.left_out),
+            "psnr": psnr[0] if psnr else None,
+            "replay": built.measures.get("replay"),
+            "minutes": sum(built.seconds.values()) / 60,
+            "seconds": built.seconds,
+            **(measured(folder / "twin", truth) if built.accepted else {}),
+        }
+        found["false"] = [key for key, most in TWICE.items() if (found.get(key) or 0.0) > most]
+        print(found, flush=True)
+        refused = []
+        for fault, spoil in FAULTS.items() if faults else ():
+            wrong = build_twin(spoil(truth.episode, seed), folder / "wrong")
+            refused.append({"seed": seed, "fault": fault, "accepted": wrong.accepted, "reason": wrong.reason})
+            print(refused[-1], flush=True)
+        return {"scene": found, "faults": refused}
+    finally:
+        shutil.rmtree(folder)
+
+
+def main(options: Options) -> None:
+    with ThreadPoolExecutor(options.processes) as pool:
+        found = list(
+            pool.map(
+                lambda i: in_own_process(scene, options.first + i, options.frames, i < options.faulty),
+                range(options.scenes),
+            )
+        )
+    scenes, faults = [each["scene"] for each in found], [fault for each in found for fault in each["faults"]]
+    accepted = [each for each in scenes if each["accepted"]]
+
+    def median(key: str) -> float | None:
+        values = [each[key] for each in accepted if each.get(key) is not None]
+        return round(float(np.median(values)), 3) if values else None
+
+    figures = {
+        **{key: median(key) for key in (*TWICE, "psnr")},
+        "scenes": len(scenes),
+        "accepted_share": round(len(accepted) / len(scenes), 3),
+        "false_accepts": sum(bool(each["false"]) for each in accepted),
+        "faults_planted": len(faults),
+        "faults_refused": sum(not fault["accepted"] for fault in faults),
+        "ranking_pearson": None,
+        "build_minutes": median("minutes"),
+        "things": {key: sum(each[key] for each in accepted) for key in ("found", "missed", "stray")},
+        "options": as_json(options),
+        "each": scenes,
+        "faults": faults,
+    }
+    print(write("twin", figures))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,92 @@
+"""`dreamarena twin`: digital twins made from robot episodes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tyro.conf import Positional, subcommand
+
+from workers.cli.session import Answer, Session
+
+if TYPE_CHECKING:
+    from arena.contracts import Episode
+    from real2sim.build import Built
+
+
+@dataclass(frozen=True)
+class Build:
+    """Make a twin of an episode's scene: cameras, table, things, Gaussians and physics, each with a gate.
+
+    Runs on where it was cut off. Exits with 2 where the twin is refused, and says at which stage and by which number.
+    """
+
+    episodes: Positional[Path]
+    """A dataset of robot episodes (DROID, LeRobot, clips)."""
+    out: Path
+    """The twin's folder."""
+    episode: str | None = None
+    """Which of its episodes, by id; the first by default."""
+    wrist_frames: int = 48
+    """Of the wrist camera, that the scene is fitted to."""
+    steps: int = 600
+    """Of the scene's fit."""
+    seed: int = 0
+    json: bool = False
+    """Print JSON and nothing else on stdout."""
+
+    def run(self, session: Session) -> Answer:
+        from arena.rollout import code_version
+        from real2sim.build import BuildSettings, build_twin
+
+        episode = _chosen(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
+        settings = BuildSettings(wrist_frames=self.wrist_frames, steps=self.steps, seed=self.seed)
+        console = Console(stderr=True)
+        built = build_twin(
+            episode,
+            self.out,
+            settings,
+            code=code_version(),
+            report=lambda line: None if self.json else console.print(f"  {line}", highlight=False, markup=False),
+        )
+        found = {"episode": episode.id, "out": str(self.out), **asdict(built)}
+        return Answer(found, lambda console: show_built(built, self.out, console), 0 if built.accepted else 2)
+
+
+def show_built(built: Built, out: Path, console: Console) -> None:
+    """Every gate's number, and the verdict."""
+    table = Table("stage", "measure", "value", "asked", "", box=SIMPLE)
+    for gate in built.gates:
+        mark = "[green]passed[/green]" if gate.passed else "[red]failed[/red]"
+        table.add_row(gate.stage, gate.metric, f"{gate.value:.3g}", f"{gate.threshold:.3g}", mark)
+    console.print(table)
+    for name in built.left_out:
+        console.print(f"{name} is left out: where it stands is not certain enough", markup=False, highlight=False)
+    seconds = sum(built.seconds.values())
+    if built.accepted:
+        console.print(f"[green]accepted[/green] in {seconds:.0f} s: {escape(str(out))}, real and twin: replay.png")
+    else:
+        console.print(f"[red]refused[/red]: {escape(built.reason)}")
+
+
+def _chosen(episodes: tuple[Episode, ...], wanted: str | None, path: Path) -> Episode:
+    from arena.contracts import InvalidInput
+
+    if wanted is None:
+        return episodes[0]
+    for episode in episodes:
+        if episode.id == wanted:
+            return episode
+    raise InvalidInput(f"{path} has no episode {wanted!r}, only {', '.join(episode.id for episode in episodes[:10])}")
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Make digital twins of robot episodes."""
+
+    command: Annotated[Build, subcommand("build")]
