@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arena.store.accounts import Accounts, TokenRefused
 from arena.store.catalog import Catalog
 from arena.store.database import open_database
 from arena.store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Jobs
@@ -18,6 +19,8 @@ from arena.store.records import (
     OfferRecord,
     PolicyRecord,
     RolloutRecord,
+    Scope,
+    TokenRecord,
     VoterRecord,
 )
 from arena.store.results import Results
@@ -26,6 +29,7 @@ from arena.store.voting import Voting
 __all__ = [
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",
+    "Accounts",
     "AuditRecord",
     "CastVote",
     "Catalog",
@@ -41,7 +45,10 @@ __all__ = [
     "PolicyRecord",
     "Results",
     "RolloutRecord",
+    "Scope",
     "Store",
+    "TokenRecord",
+    "TokenRefused",
     "VoterRecord",
     "Voting",
 ]
@@ -57,6 +64,7 @@ class Store:
         self.results = Results(self._database)
         self.jobs = Jobs(self._database)
         self.voting = Voting(self._database)
+        self.accounts = Accounts(self._database)
 
     def close(self) -> None:
         self._database.close()

@@ -13,6 +13,7 @@ from workers.cli.judge import Judge
 from workers.cli.policy import Policy
 from workers.cli.rank import Rank
 from workers.cli.record import Record
+from workers.cli.token import Token
 from workers.cli.ui import Ui
 from workers.cli.validate import Validate
 from workers.cli.votes import Votes
@@ -34,5 +35,6 @@ Dreamarena = (
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]
     | Annotated[Votes, subcommand("votes")]
+    | Annotated[Token, subcommand("token")]
     | Annotated[Ui, subcommand("ui")]
 )
