@@ -38,6 +38,13 @@ class Settings(BaseSettings):
     """Where a crowd platform's workers are sent once they have voted `vote_completion_votes` times."""
     vote_completion_votes: int = 20
 
+    private_policies: bool | None = None
+    """Whether policies may be servers on this machine and on private networks. By default those that this machine's
+    user names may, and those that come through the HTTP API may not.
+    """
+    api_open: bool = False
+    """Whether the HTTP API lets those without a token read what is public."""
+
     admins: Annotated[tuple[str, ...], NoDecode] = ()
     """E-mail addresses, separated by commas, of those who may submit, try again and see voters in the pages.
 

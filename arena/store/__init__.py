@@ -5,7 +5,7 @@ from __future__ import annotations
 from arena.store.accounts import Accounts, TokenRefused
 from arena.store.catalog import Catalog
 from arena.store.database import open_database
-from arena.store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Jobs
+from arena.store.jobs import GIVEN_UP, LEASE_SECONDS, MAX_ATTEMPTS, Jobs
 from arena.store.records import (
     AuditRecord,
     CastVote,
@@ -27,6 +27,7 @@ from arena.store.results import Results
 from arena.store.voting import Voting
 
 __all__ = [
+    "GIVEN_UP",
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",
     "Accounts",

@@ -10,16 +10,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from arena.store.database import Database, insert_new
 from arena.store.records import JobRecord, JobStatus, Json, Lease, NotFound
-from arena.store.tables import JobRow
+from arena.store.tables import JobAskerRow, JobRow
 
 MAX_ATTEMPTS = 3
 """A job whose worker died this often is not offered again: it would kill the next one too."""
 GIVEN_UP = (JobStatus.FAILED, JobStatus.CANCELLED)
+"""How a job ends without a result: whoever asks for it again has it done again."""
 LEASE_SECONDS = 60.0
 """How long a worker may be silent before its job is offered to another one."""
 
@@ -70,18 +71,18 @@ class Jobs:
 
     def next_sent(self) -> str | None:
         """The most urgent job that waits and was handed on (`mark_sent`), or None; the oldest of several."""
-        with self._database.read() as session:
-            return session.scalar(
-                _by_urgency(select(JobRow.key).where(_waits(time.time()), JobRow.sent_at.is_not(None)))
-            )
+        return self._most_urgent(JobRow.sent_at.is_not(None))
 
     def more_urgent(self, job: JobRecord) -> str | None:
-        """A job of the same kind that is to be done before `job`, if one waits and was handed on."""
-        others = select(JobRow.key).where(_waits(time.time()), JobRow.sent_at.is_not(None), JobRow.kind == job.kind)
-        if job.status is JobStatus.QUEUED or (job.status is JobStatus.RUNNING and _over(job.lease_expires)):
-            others = others.where(JobRow.priority > job.priority)
+        """A job of the same kind that waits, was handed on, and is to be done before `job`, which may not wait."""
+        others = and_(JobRow.kind == job.kind, JobRow.sent_at.is_not(None))
+        waits = job.status is JobStatus.QUEUED or (job.status is JobStatus.RUNNING and _over(job.lease_expires))
+        return self._most_urgent(and_(others, JobRow.priority > job.priority) if waits else others)
+
+    def _most_urgent(self, among: ColumnElement[bool]) -> str | None:
+        query: Select[tuple[str]] = _by_urgency(select(JobRow.key).where(_waits(time.time()), among))
         with self._database.read() as session:
-            return session.scalar(_by_urgency(others))
+            return session.scalars(query).first()
 
     def redo(self, key: str) -> JobRecord:
         """Queue a finished job again, for when what it made was deleted."""
@@ -106,9 +107,26 @@ class Jobs:
             raise NotFound(f"there is no job {missing[0]!r} in the store")
         return [_record(rows[key]) for key in keys]
 
-    def recent(self, limit: int = 200) -> list[JobRecord]:
-        """The last ones that anything happened to, newest first."""
+    def find(self, beginning: str) -> str:
+        """The key of the job whose key begins so. Raises `NotFound` where none does, or several do."""
+        query = select(JobRow.key).where(JobRow.key.startswith(beginning, autoescape=True)).limit(2)
+        with self._database.read() as session:
+            found = session.scalars(query).all()
+        if len(found) != 1 or not beginning:
+            raise NotFound(
+                f"{'several jobs have' if found else 'there is no job with'} a key that begins {beginning!r}"
+            )
+        return found[0]
+
+    def recent(self, limit: int = 200, status: JobStatus | None = None, asked_by: str | None = None) -> list[JobRecord]:
+        """The last ones that anything happened to, newest first: all, or those in a state, or that somebody asked for
+        over the network.
+        """
         query = select(JobRow).order_by(JobRow.updated_at.desc(), JobRow.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(JobRow.status == status)
+        if asked_by is not None:
+            query = query.join(JobAskerRow, JobAskerRow.key == JobRow.key).where(JobAskerRow.owner == asked_by)
         with self._database.read() as session:
             return [_record(row) for row in session.scalars(query)]
 

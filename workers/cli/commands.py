@@ -9,6 +9,7 @@ from tyro.conf import subcommand
 from workers.cli.demo import Demo, Report, TrainDemo
 from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
+from workers.cli.jobs import Jobs
 from workers.cli.judge import Judge
 from workers.cli.policy import Policy
 from workers.cli.rank import Rank
@@ -34,6 +35,7 @@ Dreamarena = (
     | Annotated[Judge, subcommand("judge")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]
+    | Annotated[Jobs, subcommand("jobs")]
     | Annotated[Votes, subcommand("votes")]
     | Annotated[Token, subcommand("token")]
     | Annotated[Ui, subcommand("ui")]
