@@ -7,9 +7,11 @@ from arena.store.catalog import Catalog
 from arena.store.database import open_database
 from arena.store.jobs import GIVEN_UP, LEASE_SECONDS, MAX_ATTEMPTS, Jobs
 from arena.store.records import (
+    OUTSIDE,
     AuditRecord,
     CastVote,
     EpisodeRecord,
+    EvaluationGlance,
     EvaluationRecord,
     EvaluationStatus,
     JobRecord,
@@ -30,11 +32,13 @@ __all__ = [
     "GIVEN_UP",
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",
+    "OUTSIDE",
     "Accounts",
     "AuditRecord",
     "CastVote",
     "Catalog",
     "EpisodeRecord",
+    "EvaluationGlance",
     "EvaluationRecord",
     "EvaluationStatus",
     "JobRecord",

@@ -80,9 +80,10 @@ class Jobs:
         return self._most_urgent(and_(others, JobRow.priority > job.priority) if waits else others)
 
     def _most_urgent(self, among: ColumnElement[bool]) -> str | None:
-        query: Select[tuple[str]] = _by_urgency(select(JobRow.key).where(_waits(time.time()), among))
+        query: Select[Any] = _by_urgency(select(JobRow.key).where(_waits(time.time()), among))
         with self._database.read() as session:
-            return session.scalars(query).first()
+            key: str | None = session.scalar(query)
+            return key
 
     def redo(self, key: str) -> JobRecord:
         """Queue a finished job again, for when what it made was deleted."""

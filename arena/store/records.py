@@ -10,6 +10,8 @@ from typing import Any
 from arena.contracts import DreamarenaError, PolicyCard, Provenance
 
 Json = Mapping[str, Any]
+OUTSIDE = "outside:"
+"""How the names of judges begin whose verdicts came over the network."""
 
 
 class NotFound(DreamarenaError):
@@ -188,3 +190,14 @@ class TokenRecord:
 
     def allows(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+@dataclass(frozen=True)
+class EvaluationGlance:
+    """An evaluation without its plan and its result. `policies` are content hashes."""
+
+    id: str
+    status: EvaluationStatus
+    created_at: float
+    finished_at: float | None
+    policies: frozenset[str]
