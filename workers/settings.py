@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from arena.contracts import InvalidInput
@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     """
     api_open: bool = False
     """Whether the HTTP API lets those without a token read what is public."""
+    api_reads_per_second: float = Field(50.0, gt=0)
+    """For each token; twice as many at once."""
+    api_changes_per_second: float = Field(5.0, gt=0)
+    """For each token; four times as many at once."""
 
     admins: Annotated[tuple[str, ...], NoDecode] = ()
     """E-mail addresses, separated by commas, of those who may submit, try again and see voters in the pages.

@@ -119,15 +119,23 @@ class Jobs:
             )
         return found[0]
 
-    def recent(self, limit: int = 200, status: JobStatus | None = None, asked_by: str | None = None) -> list[JobRecord]:
-        """The last ones that anything happened to, newest first: all, or those in a state, or that somebody asked for
-        over the network.
+    def page(self, before: int | None, limit: int, asked_by: str | None = None) -> list[tuple[int, JobRecord]]:
+        """Jobs by their numbers, the newest first: those before the one with number `before`, or from the end; all, or
+        those that somebody asked for over the network.
         """
+        query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(JobRow.id < before)
+        if asked_by is not None:
+            query = query.join(JobAskerRow, JobAskerRow.key == JobRow.key).where(JobAskerRow.owner == asked_by)
+        with self._database.read() as session:
+            return [(row.id, _record(row)) for row in session.scalars(query)]
+
+    def recent(self, limit: int = 200, status: JobStatus | None = None) -> list[JobRecord]:
+        """The last ones that anything happened to, newest first: all, or those in a state."""
         query = select(JobRow).order_by(JobRow.updated_at.desc(), JobRow.id.desc()).limit(limit)
         if status is not None:
             query = query.where(JobRow.status == status)
-        if asked_by is not None:
-            query = query.join(JobAskerRow, JobAskerRow.key == JobRow.key).where(JobAskerRow.owner == asked_by)
         with self._database.read() as session:
             return [_record(row) for row in session.scalars(query)]
 
