@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from arena.store import Store, TokenRecord
+from arena.store import Store, VoterRecord
 from arena.store.records import EvaluationGlance
 from arena.votes.desk import Desk
 from arena.votes.drawing import Drawing
@@ -126,6 +126,6 @@ class Server:
         """What evaluations there are in which no policy is `hidden`, newest first."""
         return [each for each in self._glances.get("", self.store.results.glances) if not each.policies & hidden]
 
-    def voter(self, token: TokenRecord) -> str:
-        """The id of a token's owner among the voters."""
-        return self.desk.enrol("token", token.owner).id
+    def voter(self, owner: str) -> VoterRecord:
+        """An owner of tokens as a voter."""
+        return self.desk.enrol("token", owner)
