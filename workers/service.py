@@ -97,8 +97,9 @@ def _name_is_free(store: Store, card: PolicyCard) -> None:
 def ranking(store: Store, evaluation: str) -> dict[str, Any]:
     """The leaderboard of a finished evaluation as JSON, with the newest audit of its judge. Raises `NotFound`."""
     found = dict(store.results.finished_evaluation(evaluation).result or {})
-    judge = dict(found["judge"])
-    return {**found, "judge": {**judge, "audit": audit_of(store, judge["sha256"])}}
+    judge, audit = dict(found["judge"]), audit_of(store, found["judge"]["sha256"])
+    # Where the audit's card lies is a path of this machine.
+    return {**found, "judge": {**judge, "audit": None if audit is None else {**audit, "page": None}}}
 
 
 def try_again(settings: Settings, store: Store, key: str) -> JobRecord:

@@ -72,9 +72,7 @@ class Visitor:
         return job
 
 
-def visitor(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
-) -> Visitor:
+def visitor(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> Visitor:
     """Who asks, if they may ask at all now. Raises `TokenRefused`, and `Problem` 401 and 429."""
     server = server_of(request)
     address = request.client.host if request.client else ""

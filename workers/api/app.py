@@ -16,7 +16,7 @@ from workers.api.limits import BodyLimit
 from workers.api.routes import admin, evaluations, files, people, work
 from workers.api.server import Server
 from workers.launch import revive
-from workers.settings import Settings
+from workers.settings import Settings, load_settings
 from workers.uploads import MAX_UPLOAD
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,11 @@ def create_app(settings: Settings, server: Server | None = None) -> FastAPI:
     for routes in (evaluations, work, files, people, admin):
         app.include_router(routes.router, prefix="/v1")
     return app
+
+
+def from_environment() -> FastAPI:
+    """The API of the environment's settings, for servers that start several processes."""
+    return create_app(load_settings())
 
 
 async def _revive(server: Server) -> None:

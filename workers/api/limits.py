@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workers.api.problems import Problem, answer
@@ -75,7 +77,7 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             if seen > limit:
                 over = True
-                raise TooLarge
+                raise TooLarge(413)
             return message
 
         async def said(message: Message) -> None:
@@ -83,13 +85,11 @@ class BodyLimit:
             if not over:
                 await send(message)
 
-        try:
+        with contextlib.suppress(TooLarge):
             await self._app(scope, counted, said)
-        except TooLarge:
-            pass
         if over:
             await refused(scope, receive, send)
 
 
-class TooLarge(Exception):
+class TooLarge(HTTPException):
     """A body went on beyond what is allowed."""

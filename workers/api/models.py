@@ -61,7 +61,7 @@ class Status(Out):
 
 class SubmissionIn(In):
     policy: Annotated[Text, Field(min_length=1, max_length=1000)]
-    """A server's address, e.g. openpi://HOST:8000?action_space=joint_velocity&control_hz=15&chunk=8, or upload:SHA256."""
+    """A server, e.g. openpi://HOST:8000?action_space=joint_velocity&control_hz=15&chunk=8, or upload:SHA256."""
     evaluation: Annotated[str, Field(pattern=ID)] | None = None
     """The evaluation that it joins; the newest finished one by default."""
     private: bool = False
@@ -72,9 +72,7 @@ class SubmissionIn(In):
 
 class ProbeIn(In):
     url: Annotated[Text, Field(min_length=1, max_length=1000)]
-    action_space: (
-        Literal["joint_velocity", "joint_position", "cartesian_position", "cartesian_velocity"] | None
-    ) = None
+    action_space: Literal["joint_velocity", "joint_position", "cartesian_position", "cartesian_velocity"] | None = None
     calls: Annotated[int, Field(ge=1, le=8)] = 4
 
 

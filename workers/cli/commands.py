@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from workers.cli.api import Api
 from workers.cli.demo import Demo, Report, TrainDemo
 from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
@@ -37,6 +38,7 @@ Dreamarena = (
     | Annotated[Worker, subcommand("worker")]
     | Annotated[Jobs, subcommand("jobs")]
     | Annotated[Votes, subcommand("votes")]
+    | Annotated[Api, subcommand("api")]
     | Annotated[Token, subcommand("token")]
     | Annotated[Ui, subcommand("ui")]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,8 @@ class Listed:
     status: str | None = None
     """queued, running, done, failed or cancelled."""
     limit: int = 50
+    server: str | None = None
+    """Ask the API at this address, e.g. https://HOST, with the token in DREAMARENA_TOKEN."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
@@ -37,9 +40,23 @@ class Listed:
             raise InvalidInput(f"there is no status {self.status!r}, only {', '.join(JobStatus)}")
         if self.limit < 1:
             raise InvalidInput(f"--limit must be at least 1, not {self.limit}")
+        if self.server is not None:
+            return self._elsewhere(self.server)
         status = None if self.status is None else JobStatus(self.status)
         jobs = session.context.store.jobs.recent(self.limit, status)
         return Answer({"jobs": [asdict(job) for job in jobs]}, lambda console: _show(jobs, console))
+
+    def _elsewhere(self, url: str) -> Answer:
+        from workers.client import connect
+
+        found = (job for job in connect(url).jobs() if self.status in (None, job["status"]))
+        jobs = list(itertools.islice(found, self.limit))
+
+        def show(console: Console) -> None:
+            for job in jobs:
+                console.print(_line_of(job), markup=False, highlight=False)
+
+        return Answer({"jobs": jobs}, show)
 
 
 @dataclass(frozen=True)
@@ -47,11 +64,17 @@ class Cancel:
     """Have a job not done: one that waits never starts, one that is being done stops at its next batch."""
 
     key: Positional[str]
-    """The job's key, or the beginning of it."""
+    """The job's key, or, here, the beginning of it."""
+    server: str | None = None
+    """Ask the API at this address, e.g. https://HOST, with the token in DREAMARENA_TOKEN."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
+        if self.server is not None:
+            from workers.client import connect
+
+            return from_server(connect(self.server).cancel(self.key))
         from workers.cli.token import operator
 
         store = session.context.store
@@ -65,13 +88,19 @@ class Retry:
     """Have a job that failed, was cancelled, or that nobody took up, done again."""
 
     key: Positional[str]
-    """The job's key, or the beginning of it."""
+    """The job's key, or, here, the beginning of it."""
     priority: int | None = None
     """Of two jobs that wait, the one with the higher number is done first."""
+    server: str | None = None
+    """Ask the API at this address, e.g. https://HOST, with the token in DREAMARENA_TOKEN."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
+        if self.server is not None:
+            from workers.client import connect
+
+            return from_server(connect(self.server).retry(self.key))
         from workers.cli.token import operator
         from workers.launch import again
 
@@ -99,6 +128,19 @@ def describe(job: JobRecord) -> str:
     why = (job.error or {}).get("message") if job.status in ("failed", "cancelled") else None
     how_far = f" {job.stage} {job.done}/{job.total}" if job.status == "running" and job.total else ""
     return f"{job.status}{how_far}{f': {why}' if why else ''}"
+
+
+def from_server(job: dict[str, Any]) -> Answer:
+    """A job as the API tells of it. One that was given up is bad news."""
+    code = 2 if job["status"] == "failed" else 0
+    return Answer(job, lambda console: console.print(_line_of(job), markup=False, highlight=False), code)
+
+
+def _line_of(job: dict[str, Any]) -> str:
+    state = "running, and stops at its next batch" if job["stopping"] else job["status"]
+    why = f": {job['error']}" if job["error"] and job["status"] in ("failed", "cancelled") else ""
+    how_far = f" {job['stage']} {job['done']}/{job['total']}" if job["status"] == "running" and job["total"] else ""
+    return f"job {job['key']} ({job['kind']}) is {state}{how_far}{why}"
 
 
 def _answer(job: JobRecord) -> Answer:

@@ -102,7 +102,9 @@ def rollout(request: Request, visitor: Anybody, id: Id) -> Response:
     """One rollout, with what judges said and which films there are of it."""
     record = visitor.rollout(id)
     shown = models.Rollout.of(record, _said(visitor.server, [record])[record.id])
-    films = [models.Film(camera=name, size=size, sha256=sha256) for name, size, sha256 in _films(visitor.server, record)]
+    films = [
+        models.Film(camera=name, size=size, sha256=sha256) for name, size, sha256 in _films(visitor.server, record)
+    ]
     return tagged(request, models.RolloutAlone(**dict(shown), films=films))
 
 

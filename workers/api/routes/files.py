@@ -17,9 +17,7 @@ router = APIRouter(tags=["work"])
 _ZIP = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
 
 
-@router.post(
-    "/uploads", response_model=models.Upload, status_code=201, openapi_extra={"requestBody": _ZIP}
-)
+@router.post("/uploads", response_model=models.Upload, status_code=201, openapi_extra={"requestBody": _ZIP})
 async def upload(visitor: Submitter, request: Request) -> models.Upload:
     """A cloned policy as a zip of `config.json` and `weights.safetensors`, to be submitted as `upload:SHA256`."""
     with tempfile.TemporaryDirectory(prefix="upload-") as folder:
