@@ -1,6 +1,6 @@
 """A dreamarena elsewhere, from Python: `connect("https://arena.example", token).leaderboard()`.
 
-Nothing but the standard library and what is sent over HTTP: no part of the arena has to be installed beside it.
+Nothing but the standard library and the contracts' errors: it needs no store, no torch and no robot.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def connect(url: str, token: str | None = None) -> Client:
 
 @dataclass
 class Client:
-    """What can be asked. Methods return JSON as it came, and raise `ServerRefused`. Not to be shared between threads."""
+    """What can be asked. Methods return JSON as it came, and raise `ServerRefused`. For one thread at a time."""
 
     url: str
     token: str | None = field(default=None, repr=False)
@@ -164,8 +164,9 @@ class Client:
             found = None
         if not isinstance(found, dict):
             raise ServerRefused(status, "no-json", f"{self.url} does not answer as a dreamarena API does")
-        if method == "GET" and "ETag" in answered:
-            self._known[path] = (answered["ETag"], found)
+        tag = next((value for name, value in answered.items() if name.lower() == "etag"), None)
+        if method == "GET" and tag is not None:
+            self._known[path] = (tag, found)
         return found
 
     def _send(
@@ -176,10 +177,10 @@ class Client:
             request = Request(f"{self.url}/v1/{path}", body, {**self._identity(), **headers}, method=method)
             try:
                 with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                    return _read(answer), answer.status, answer.headers
+                    return _read(answer), answer.status, dict(answer.headers)
             except HTTPError as error:
                 if error.code == http.HTTPStatus.NOT_MODIFIED:
-                    return b"", error.code, error.headers
+                    return b"", error.code, dict(error.headers)
                 problem = _problem(error, self.url)
                 if error.code not in (429, 503) or tried == TRIES - 1:
                     raise problem from None

@@ -44,9 +44,9 @@ class Settings(BaseSettings):
     """
     api_open: bool = False
     """Whether the HTTP API lets those without a token read what is public."""
-    api_reads_per_second: float = Field(50.0, gt=0)
+    api_reads_per_second: Annotated[float, Field(gt=0)] = 50.0
     """For each token; twice as many at once."""
-    api_changes_per_second: float = Field(5.0, gt=0)
+    api_changes_per_second: Annotated[float, Field(gt=0)] = 5.0
     """For each token; four times as many at once."""
 
     admins: Annotated[tuple[str, ...], NoDecode] = ()

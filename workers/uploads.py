@@ -53,7 +53,7 @@ def keep_upload(archive: Path, artifacts: Artifacts, checked: Any = None) -> tup
 
 def uploaded_spec(key: str, artifacts: Artifacts) -> str:
     """The spec of an uploaded policy: `key` is its hash, and parameters may follow. Raises `InvalidInput`."""
-    sha256, question, query = key.partition("?")
+    sha256, _, query = key.partition("?")
     folder = artifacts.get(reference("uploads", sha256))
     named = f"{query}&" if query else ""
     return f"bc:{folder}?{query}" if "name=" in query else f"bc:{folder}?{named}name={UPLOAD}-{sha256[:12]}"

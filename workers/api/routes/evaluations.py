@@ -41,8 +41,8 @@ def evaluations(request: Request, visitor: Anybody, limit: Limit = 50, cursor: C
     return tagged(request, models.Evaluations(items=page, next=page[-1].id if len(seen) > limit else None))
 
 
-@router.get("/leaderboard", responses=NOT_MODIFIED)
-def newest_leaderboard(request: Request, visitor: Anybody) -> dict[str, Any]:
+@router.get("/leaderboard", response_model=dict[str, Any], responses=NOT_MODIFIED)
+def newest_leaderboard(request: Request, visitor: Anybody) -> Response:
     """The leaderboard of the newest finished evaluation."""
     done = (each.id for each in visitor.evaluations() if each.status is EvaluationStatus.DONE)
     id = next(done, None)
@@ -51,14 +51,14 @@ def newest_leaderboard(request: Request, visitor: Anybody) -> dict[str, Any]:
     return _board(request, visitor, id)
 
 
-@router.get("/evaluations/{id}/leaderboard", responses=NOT_MODIFIED)
-def leaderboard(request: Request, visitor: Anybody, id: Id) -> dict[str, Any]:
+@router.get("/evaluations/{id}/leaderboard", response_model=dict[str, Any], responses=NOT_MODIFIED)
+def leaderboard(request: Request, visitor: Anybody, id: Id) -> Response:
     """The ranking of an evaluation, with intervals and what limits it."""
     visitor.evaluation(id)
     return _board(request, visitor, id)
 
 
-def _board(request: Request, visitor: Visitor, id: str) -> Any:
+def _board(request: Request, visitor: Visitor, id: str) -> Response:
     server = visitor.server
     body, etag = server.boards.get(id, lambda: _made(server, id))
     return tagged(request, body, etag)

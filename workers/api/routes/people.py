@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse
 
 from arena.contracts import Verdict
@@ -20,7 +21,7 @@ from workers.api.server import Server
 
 router = APIRouter(tags=["votes and verdicts"])
 
-Token = models.Annotated[str, models.Path(max_length=2048, pattern=r"^[A-Za-z0-9._-]+$")]
+Token = Annotated[str, Path(max_length=2048, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 @router.post("/votes/pairs", response_model=models.Pairs)

@@ -32,7 +32,7 @@ def submit(visitor: Submitter, asked: models.SubmissionIn, response: Response) -
     visitor.evaluation(joins)
     server, owner = visitor.server, str(visitor.name)
     job = submit_from_outside(
-        server.settings, server.store, asked.policy, joins, owner=owner, voter=server.voter(owner),
+        server.settings, server.store, asked.policy, joins, owner=owner, voter=server.voter(owner).id,
         private=asked.private, priority=asked.priority, any_spec=visitor.is_admin, allow_private=server.allow_private,
         artifacts=server.artifacts,
     )  # fmt: skip
