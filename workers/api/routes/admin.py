@@ -45,7 +45,9 @@ def me(visitor: Anybody) -> models.Me:
 
 
 @router.get("/admin/tokens", response_model=models.Tokens, tags=["admin"])
-def tokens(visitor: Admin, owner: Annotated[str | None, Query(max_length=64)] = None) -> models.Tokens:
+def tokens(
+    visitor: Admin, owner: Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00-\x1f]*$")] = None
+) -> models.Tokens:
     """All tokens, or one owner's, without their secrets."""
     return models.Tokens(items=[models.Token.of(each) for each in visitor.server.store.accounts.tokens(owner)])
 
