@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 import zipfile
 from pathlib import Path
 from typing import IO, Any
 
 from arena.contracts import InvalidInput
+from arena.episodes.atomic import atomic_directory
 from workers.artifacts import Artifacts, reference
 
 UPLOAD = "upload"
@@ -30,24 +32,25 @@ _BLOCK = 1 << 20
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
-def keep_upload(archive: Path, artifacts: Artifacts, checked: Any = None) -> tuple[str, int]:
+def keep_upload(archive: Path, artifacts: Artifacts) -> tuple[str, int]:
     """Keep a policy that was uploaded as a zip. Returns its hash, for `upload:HASH`, and its size in bytes.
 
-    `checked(folder)` may look at what was unpacked, and raise. Raises `InvalidInput` for an archive that holds anything
-    but a config and safetensors, or more than is allowed; nothing of it is kept then.
+    It is unpacked beside `archive` first. Raises `InvalidInput` for an archive that holds anything but a config and
+    safetensors, or more than is allowed, and for what is no policy that can act; nothing of it is kept then.
     """
     sha256 = hashlib.sha256()
     with archive.open("rb") as stream:
         while block := stream.read(_BLOCK):
             sha256.update(block)
     key = sha256.hexdigest()
-
-    def write(folder: Path) -> None:
-        _unpack(archive, folder)
-        if checked is not None:
-            checked(folder)
-
-    folder = artifacts.put(reference("uploads", key), write)
+    ref = reference("uploads", key)
+    if not artifacts.has(ref):
+        unpacked = archive.with_name("policy")
+        with atomic_directory(unpacked) as partial:
+            _unpack(archive, partial)
+        _check_policy(unpacked)
+        artifacts.put(ref, lambda folder: _copy_all(unpacked, folder))
+    folder = artifacts.get(ref)
     return key, sum((folder / name).stat().st_size for name in NAMES)
 
 
@@ -57,6 +60,21 @@ def uploaded_spec(key: str, artifacts: Artifacts) -> str:
     folder = artifacts.get(reference("uploads", sha256))
     named = f"{query}&" if query else ""
     return f"bc:{folder}?{query}" if "name=" in query else f"bc:{folder}?{named}name={UPLOAD}-{sha256[:12]}"
+
+
+def _copy_all(source: Path, target: Path) -> None:
+    for name in NAMES:
+        shutil.copyfile(source / name, target / name)
+
+
+def _check_policy(folder: Path) -> None:
+    """What a worker would stumble over is said now: a shape that does not fit the config, a NaN among the weights."""
+    from arena.learned.checkpoint import CloningModel
+
+    try:
+        CloningModel.load(folder)
+    except InvalidInput as error:
+        raise InvalidInput(str(error).replace(str(folder), "the upload")) from error
 
 
 def _unpack(archive: Path, folder: Path) -> None:

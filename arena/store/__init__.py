@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arena.store.accounts import Accounts, TokenRefused
 from arena.store.catalog import Catalog
-from arena.store.database import open_database
+from arena.store.database import open_database, schema_state
 from arena.store.jobs import GIVEN_UP, LEASE_SECONDS, MAX_ATTEMPTS, Jobs
 from arena.store.records import (
     OUTSIDE,
@@ -56,6 +56,7 @@ __all__ = [
     "TokenRefused",
     "VoterRecord",
     "Voting",
+    "schema_state",
 ]
 
 

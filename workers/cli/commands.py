@@ -8,6 +8,7 @@ from tyro.conf import subcommand
 
 from workers.cli.api import Api
 from workers.cli.demo import Demo, Report, TrainDemo
+from workers.cli.doctor import Doctor
 from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
 from workers.cli.jobs import Jobs
@@ -36,6 +37,7 @@ Dreamarena = (
     | Annotated[Judge, subcommand("judge")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Worker, subcommand("worker")]
+    | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Jobs, subcommand("jobs")]
     | Annotated[Votes, subcommand("votes")]
     | Annotated[Api, subcommand("api")]
