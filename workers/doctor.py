@@ -9,7 +9,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -60,7 +60,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("rendering", _rendering),
         ("disk", _disk),
     ]
-    return [_tried(name, check, settings) for name, check in checks]
+    found = [_tried(name, check, settings) for name, check in checks]
+    return [replace(each, detail=" ".join(each.detail.split())) for each in found]
 
 
 def _tried(name: str, check: Callable[[Settings], Finding], settings: Settings) -> Finding:

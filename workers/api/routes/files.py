@@ -14,7 +14,7 @@ from workers.uploads import UPLOAD, keep_upload
 
 router = APIRouter(tags=["work"])
 
-_ZIP = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
+_ZIP = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
 
 
 @router.post("/uploads", response_model=models.Upload, status_code=201, openapi_extra={"requestBody": _ZIP})
