@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
+from functools import cache
 from typing import IO, TYPE_CHECKING
 
 from arena.contracts import DreamarenaError
@@ -18,6 +19,7 @@ from workers.runner import free_if_dead
 from workers.settings import Settings
 
 if TYPE_CHECKING:
+    from workers.app import CeleryBroker
     from workers.cli.session import Session
 
 
@@ -66,19 +68,32 @@ def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
         store.jobs.mark_sent(job.key)
         _spawn(job.key, settings)
         return job
-    from workers.app import CeleryBroker, make_app
-    from workers.runner import offer
-
-    offer(store.jobs, CeleryBroker(make_app(settings.broker_url), settings.broker_url))
+    _broker(settings.broker_url).send(job)
+    store.jobs.mark_sent(job.key)
     return store.jobs.get(job.key)
 
 
 def revive(settings: Settings, store: Store) -> bool:
-    """Have launched jobs that wait go on, where the process that did them died. Returns whether there were any."""
-    key = store.jobs.next_sent() if settings.broker_url is None else None
+    """Have jobs that wait go on: where the process that did launched ones died, or a broker did not hear or forgot.
+
+    Returns whether there were any. Raises `BrokerUnreachable`.
+    """
+    if settings.broker_url is not None:
+        from workers.runner import offer
+
+        return offer(store.jobs, _broker(settings.broker_url)) > 0
+    key = store.jobs.next_sent()
     if key is not None:
         _spawn(key, settings)
     return key is not None
+
+
+@cache
+def _broker(url: str) -> CeleryBroker:
+    """One for each process, because it keeps its connections."""
+    from workers.app import CeleryBroker, make_app
+
+    return CeleryBroker(make_app(url), url)
 
 
 def _spawn(key: str, settings: Settings) -> None:

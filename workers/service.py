@@ -89,8 +89,7 @@ def _from_outside(policy: str, artifacts: Artifacts, any_spec: bool, allow_priva
 
 def _name_is_free(store: Store, card: PolicyCard) -> None:
     """Nobody may go by the name of another policy: boards and votes know policies by their names."""
-    taken = next((known.card for known in store.catalog.policies() if known.card.name == card.name), None)
-    if taken is not None and taken.sha256 != card.sha256:
+    if any(known.sha256 != card.sha256 for known in store.catalog.policies_named(card.name)):
         raise InvalidInput(f"another policy is called {card.name!r}: choose a name with name=NAME")
 
 

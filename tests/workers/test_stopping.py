@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from arena.store import JobStatus, NotFound, Store
-from tests.workers.test_jobs import Counted, Number
+from tests.workers.test_jobs import Counted, Number, Recorded
 from workers import launch
 from workers.app import make_app, register, task_name
 from workers.artifacts import Artifacts
@@ -21,7 +21,7 @@ from workers.cli import main
 from workers.execution import JobCancelled, execute
 from workers.jobs import Context, Json, Request
 from workers.registry import Workshop
-from workers.runner import run_jobs
+from workers.runner import BrokerUnreachable, run_jobs
 from workers.settings import Settings, load_settings
 
 SECONDS = 30.0
@@ -196,13 +196,28 @@ def test_what_a_dead_process_left_is_revived(monkeypatch: pytest.MonkeyPatch) ->
     assert not launch.revive(settings, store), "a command that asked for it does it itself"
     store.jobs.mark_sent("asked")
     assert launch.revive(settings, store)
-    with_broker = replace_broker(settings)
-    assert not launch.revive(with_broker, store)
     assert spawned == ["asked"]
 
 
-def replace_broker(settings: Settings) -> Settings:
-    return settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+@pytest.mark.usefixtures("home")
+def test_a_broker_is_told_and_told_again_where_it_did_not_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings().model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    store = Store(settings.store_url)
+    broker = Recorded()
+    monkeypatch.setattr(launch, "_broker", lambda url: broker)
+    first = launch.launch(request(1), settings, store)
+    assert broker.sent == [first.key]
+    assert not launch.revive(settings, store), "it was told"
+
+    def away(job: object) -> None:
+        raise BrokerUnreachable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "send", away)
+        with pytest.raises(BrokerUnreachable):
+            launch.launch(request(2), settings, store)
+    assert launch.revive(settings, store)
+    assert broker.sent == [first.key, request(2).key]
 
 
 def test_jobs_are_listed_cancelled_and_retried(

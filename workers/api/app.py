@@ -16,6 +16,7 @@ from workers.api.limits import BodyLimit
 from workers.api.routes import admin, evaluations, files, people, work
 from workers.api.server import Server
 from workers.launch import revive
+from workers.runner import BrokerUnreachable
 from workers.settings import Settings, load_settings
 from workers.uploads import MAX_UPLOAD
 
@@ -68,6 +69,8 @@ async def _revive(server: Server) -> None:
         await asyncio.sleep(REVIVE_SECONDS)
         try:
             await run_in_threadpool(revive, server.settings, server.store)
+        except BrokerUnreachable as error:
+            log.warning("%s", error)
         except Exception:
             # It is tried again soon; a server that answers is worth more than one that ends.
             log.exception("cannot look after launched jobs")
