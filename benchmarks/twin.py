@@ -31,7 +31,7 @@ TWICE = {
     "object_cm": 2.0,
     "size_pct": 20.0,
 }
-"""Twice the targets: an accepted scene that is further off was accepted falsely. Of things, the scene's median counts."""
+"""Twice the targets: an accepted scene that is further off was accepted falsely. Of things, a scene's median counts."""
 
 
 @dataclass(frozen=True)

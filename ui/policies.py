@@ -39,7 +39,9 @@ ADDRESS = "openpi://host:8000?action_space=joint_velocity&control_hz=15&chunk=8"
 @complaining
 def page() -> None:
     st.title("Policies")
-    records = open_store(load_settings().store_url).catalog.policies()
+    store = open_store(load_settings().store_url)
+    hidden = store.accounts.hidden(None)
+    records = [record for record in store.catalog.policies() if record.card.sha256 not in hidden]
     if not records:
         st.info(EMPTY)
         return

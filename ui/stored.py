@@ -14,7 +14,7 @@ import streamlit as st
 
 from arena.contracts import DreamarenaError, Verdict
 from arena.leaderboard import Leaderboard, Rate, build_leaderboard
-from arena.store import EvaluationRecord, RolloutRecord, Store
+from arena.store import OUTSIDE, EvaluationRecord, RolloutRecord, Store
 from ui.films import read_films
 from workers.service import TRUTH
 from workers.settings import load_settings
@@ -65,7 +65,9 @@ def choose_evaluation() -> Evaluated | None:
     What is shown before they choose is the newest one that a judge had to judge: reality is what it is held against.
     """
     store = open_store(load_settings().store_url)
-    records = {record.id: record for record in store.results.evaluations()}
+    hidden = store.accounts.hidden(None)
+    shown = {each.id for each in store.results.glances() if not each.policies & hidden}
+    records = {record.id: record for record in store.results.evaluations() if record.id in shown}
     if not records:
         st.info(EMPTY)
         return None
@@ -77,11 +79,12 @@ def choose_evaluation() -> Evaluated | None:
 
 
 def read_evaluation(store: Store, record: EvaluationRecord) -> Evaluated:
-    """A finished evaluation by the judge that ranked it; a running one by the only judge that spoke so far."""
+    """A finished evaluation by the judge that ranked it; a running one by the only judge of ours that spoke so far."""
     rollouts = store.results.rollouts(record.id)
     result = record.result or {}
     judge = result.get("judge") or {}
     verdicts = store.results.verdicts([rollout.id for rollout in rollouts], judge.get("sha256"))
+    verdicts = [verdict for verdict in verdicts if not verdict.judge.startswith(OUTSIDE)]
     threshold = (judge.get("card") or {}).get("threshold")
     return Evaluated(
         record,

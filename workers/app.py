@@ -58,7 +58,11 @@ def register(app: Celery, steps: Steps, open_context: Callable[[], Context]) -> 
 
 def _task(steps: Steps, open_context: Callable[[], Context]) -> Callable[[str], str]:
     def run(key: str) -> str:
-        job = execute(steps, open_context(), key)
+        # A message is a ticket: whoever holds one does the most urgent job of its kind. That needs nothing of the
+        # broker, and the job that was overtaken is done by the ticket of the one that overtook it.
+        context = open_context()
+        jobs = context.store.jobs
+        job = execute(steps, context, jobs.more_urgent(jobs.get(key)) or key)
         if job.status is JobStatus.FAILED:
             raise_failure(job)
         return str(job.status)

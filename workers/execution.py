@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from arena.contracts import DreamarenaError, InvalidInput
-from arena.store import LEASE_SECONDS, JobRecord, Lease
+from arena.store import LEASE_SECONDS, JobRecord, JobStatus, Lease
 from workers.jobs import Context, I, Json, Progress, Step, Steps
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,20 @@ class LeaseLost(Exception):
     """This worker was silent for too long, and another one has its job now."""
 
 
+class Stopped(Exception):
+    """Somebody cancelled the job `key`, and its step was told so when it said how far it is."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"job {key} was cancelled")
+        self.key = key
+
+
 class JobFailed(DreamarenaError):
     """A job was given up, for a reason that its user can do something about."""
+
+
+class JobCancelled(JobFailed):
+    """Somebody cancelled a job."""
 
 
 class JobCrashed(RuntimeError):
@@ -77,7 +89,8 @@ def execute(steps: Steps, context: Context, key: str, lease_seconds: float = LEA
     """Do a job if nobody else does or did, and return what the table says of it then.
 
     An error that its user caused fails the job; an `OSError` puts it back, for three attempts in all; an
-    interruption puts it back at no cost. All of them are raised again. `LeaseLost` is not an error.
+    interruption puts it back at no cost. All of them are raised again. `LeaseLost` is not an error, nor is that the
+    job was cancelled. A job that another one waits for in this process is put back when that one is cancelled.
     """
     jobs = context.store.jobs
     lease = jobs.acquire(key, owner_id(), lease_seconds)
@@ -92,6 +105,12 @@ def execute(steps: Steps, context: Context, key: str, lease_seconds: float = LEA
             raise LeaseLost
     except LeaseLost:
         log.warning("the lease of job %s (%s) was lost; another worker has it", key, jobs.get(key).kind)
+    except Stopped as stopped:
+        if stopped.key != key:
+            jobs.release(lease)
+            raise
+        jobs.stop(lease)
+        log.warning("job %s (%s) was cancelled", key, jobs.get(key).kind)
     except OSError as error:
         jobs.release(lease, error_record(error))
         raise
@@ -111,8 +130,10 @@ def error_record(error: Exception) -> Json:
 
 
 def raise_failure(job: JobRecord) -> None:
-    """Raise what made a job fail: `JobFailed` if its user can mend it, `JobCrashed` otherwise."""
+    """Raise why a job is given up: `JobCancelled`, `JobFailed` if its user can mend it, `JobCrashed` otherwise."""
     error = job.error or {}
+    if job.status is JobStatus.CANCELLED:
+        raise JobCancelled(f"{job.kind} was {error.get('message', 'cancelled')}")
     if error.get("user"):
         raise JobFailed(str(error["message"]))
     raise JobCrashed(f"{job.kind} failed: {error.get('type', 'unknown')}: {error.get('message', '')}")
@@ -158,7 +179,7 @@ def _kept_alive(context: Context, lease: Lease, seconds: float) -> Iterator[Cont
 
 
 def _reporting(context: Context, lease: Lease, lost: threading.Event) -> Progress:
-    """Progress for the table, not too often, and for whoever watches."""
+    """Progress for the table, not too often, and for whoever watches: where a step learns that it is to stop."""
     last_time, last_stage = 0.0, ""
 
     def report(done: int, total: int, stage: str) -> None:
@@ -171,5 +192,7 @@ def _reporting(context: Context, lease: Lease, lost: threading.Event) -> Progres
             last_time, last_stage = time.monotonic(), stage
             if not context.store.jobs.progress(lease, done, total, stage):
                 raise LeaseLost
+            if context.store.jobs.is_cancelled(lease.key):
+                raise Stopped(lease.key)
 
     return report

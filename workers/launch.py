@@ -8,22 +8,27 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import traceback
+from functools import cache
+from typing import IO, TYPE_CHECKING
 
 from arena.contracts import DreamarenaError
-from arena.store import JobRecord, JobStatus, Store
+from arena.store import GIVEN_UP, JobRecord, JobStatus, Store
 from workers.jobs import Request
 from workers.runner import free_if_dead
 from workers.settings import Settings
 
+if TYPE_CHECKING:
+    from workers.app import CeleryBroker
+    from workers.cli.session import Session
 
-def launch(request: Request, settings: Settings, store: Store) -> JobRecord:
+
+def launch(request: Request, settings: Settings, store: Store, priority: int = 0) -> JobRecord:
     """Ask for a job and have somebody do it. What is done, or being done, is not asked for again.
 
     Raises `BrokerUnreachable`; the job then waits for the next worker.
     """
-    known = store.jobs.submit(request.key, request.kind, request.inputs.model_dump(mode="json"))
+    known = store.jobs.submit(request.key, request.kind, request.inputs.model_dump(mode="json"), priority)
     if known.status is JobStatus.DONE and not _intact(known, settings, store):
         known = store.jobs.redo(known.key)
     return _have_done(known, settings, store)
@@ -42,10 +47,14 @@ def _intact(job: JobRecord, settings: Settings, store: Store) -> bool:
     return step.intact(step.inputs.model_validate_json(json.dumps(dict(job.inputs))), context)
 
 
-def again(key: str, settings: Settings, store: Store) -> JobRecord:
-    """Have a job that failed, or that nobody took up, done again. Raises `NotFound`, `BrokerUnreachable`."""
+def again(key: str, settings: Settings, store: Store, priority: int | None = None) -> JobRecord:
+    """Have a job that failed, was cancelled, or that nobody took up, done again, as urgently as before or said now.
+
+    Raises `NotFound`, `BrokerUnreachable`.
+    """
     job = store.jobs.get(key)
-    return _have_done(store.jobs.submit(key, job.kind, job.inputs), settings, store)
+    urgency = job.priority if priority is None else priority
+    return _have_done(store.jobs.submit(key, job.kind, job.inputs, urgency), settings, store)
 
 
 def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
@@ -56,64 +65,110 @@ def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
     if job.status is JobStatus.DONE or alive:
         return job
     if settings.broker_url is None:
+        store.jobs.mark_sent(job.key)
         _spawn(job.key, settings)
         return job
-    from workers.app import CeleryBroker, make_app
-    from workers.runner import offer
-
-    offer(store.jobs, CeleryBroker(make_app(settings.broker_url), settings.broker_url))
+    _broker(settings.broker_url).send(job)
+    store.jobs.mark_sent(job.key)
     return store.jobs.get(job.key)
 
 
+def revive(settings: Settings, store: Store) -> bool:
+    """Have jobs that wait go on: where the process that did launched ones died, or a broker did not hear or forgot.
+
+    Returns whether there were any. Raises `BrokerUnreachable`.
+    """
+    if settings.broker_url is not None:
+        from workers.runner import offer
+
+        return offer(store.jobs, _broker(settings.broker_url)) > 0
+    key = store.jobs.next_sent()
+    if key is not None:
+        _spawn(key, settings)
+    return key is not None
+
+
+@cache
+def _broker(url: str) -> CeleryBroker:
+    """One for each process, because it keeps its connections."""
+    from workers.app import CeleryBroker, make_app
+
+    return CeleryBroker(make_app(url), url)
+
+
 def _spawn(key: str, settings: Settings) -> None:
-    """It outlives the page; how far it is and what went wrong is in the job, what it prints in `launched.log`."""
-    home = settings.home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "launched.log").open("ab") as log:
+    """See to it that a process does the launched jobs: the one that is at it already will come to this one too.
+
+    It outlives the page; how far it is and what went wrong is in the job, what it prints in `launched.log`.
+    """
+    with _lock(settings) as lock, (settings.home.absolute() / "launched.log").open("ab") as log:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        # The lock is handed on, so that of two who come at once, one starts a process.
         subprocess.Popen(
-            [sys.executable, "-m", "workers.launch", key],
-            env={**os.environ, "DREAMARENA_HOME": str(home)},
+            [sys.executable, "-m", "workers.launch", key, str(lock.fileno())],
+            env={**os.environ, "DREAMARENA_HOME": str(settings.home.absolute())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            pass_fds=[lock.fileno()],
             start_new_session=True,
         )
 
 
-def main(key: str) -> int:
-    """Do one job here, after those that were launched before it: two at once would not fit one GPU's memory.
+def main(key: str, inherited: int | None = None) -> int:
+    """Do launched jobs here, the most urgent first, until none waits: `key`, and those that come meanwhile.
 
-    A fault of the machine is tried again, as often as any job is. Exit code 1 where it failed: the job says why.
+    One process at a time does so, because two jobs would not fit one GPU's memory; models stay loaded from one job to
+    the next. A fault of the machine is tried again, as often as any job is. `inherited` is the file that is locked
+    meanwhile, where whoever started this process has locked it. Exit code 1 where `key` failed: the job says why.
     """
     from workers.cli.session import Session
-    from workers.execution import execute
     from workers.settings import load_settings
 
     settings = load_settings()
     session = Session(settings)
-    with _turn(settings):
-        try:
-            while True:
-                try:
-                    job = execute(session.steps(), session.context, key)
-                except OSError:
-                    job = session.context.store.jobs.get(key)
-                except DreamarenaError:
-                    return 1
-                if job.status is not JobStatus.QUEUED:
-                    return int(job.status is JobStatus.FAILED)
-        finally:
-            session.close()
+    jobs = session.context.store.jobs
+    jobs.mark_sent(key)
+    lock = _lock(settings) if inherited is None else os.fdopen(inherited, "w")
+    try:
+        # Whoever launches a job while the lock is held leaves it to its holder, who therefore looks once more after
+        # letting go of it.
+        while jobs.next_sent() is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            while (waiting := jobs.next_sent()) is not None:
+                _do(waiting, session)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    finally:
+        lock.close()
+        session.close()
+    return int(jobs.get(key).status in GIVEN_UP)
 
 
-@contextmanager
-def _turn(settings: Settings) -> Iterator[None]:
-    """Wait until no other launched process of this home works. The lock goes with the process that holds it."""
+def _do(key: str, session: Session) -> None:
+    """One job. What went wrong is in the job, and its traceback in the log."""
+    from workers.execution import execute
+
+    jobs = session.context.store.jobs
+    try:
+        execute(session.steps(), session.context, key)
+    except OSError as error:
+        print(f"job {key}: {error}", file=sys.stderr)
+    except DreamarenaError:
+        pass
+    except Exception:
+        traceback.print_exc()
+    if jobs.get(key).status is JobStatus.QUEUED:
+        jobs.mark_sent(key)
+
+
+def _lock(settings: Settings) -> IO[str]:
+    """Whoever locks this file does the launched jobs of this home. The lock goes with the process that holds it."""
     settings.home.absolute().mkdir(parents=True, exist_ok=True)
-    with (settings.home.absolute() / "launched.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return (settings.home.absolute() / "launched.lock").open("w")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

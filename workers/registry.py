@@ -44,10 +44,12 @@ def read_dataset(path: Path, layout: Path | None, progress: Progress | None = No
 class Workshop:
     """Makes what steps ask for by name, and keeps the last world, model and dataset for the next step.
 
-    One of each, because a model may fill a GPU. Not to be shared between threads.
+    One of each, because a model may fill a GPU. Not to be shared between threads. Unless `private_policies`, policies
+    that are servers have to be on the public internet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, private_policies: bool = True) -> None:
+        self._private_policies = private_policies
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def episodes(self, path: Path, layout: Path | None = None, progress: Progress | None = None) -> tuple[Episode, ...]:
@@ -80,7 +82,7 @@ class Workshop:
         """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...` or `bc:FOLDER`."""
         from arena.policies.registry import default_parsers, parse_spec
 
-        return parse_spec(spec, {**default_parsers(), "bc": _cloned})
+        return parse_spec(spec, {**default_parsers(self._private_policies), "bc": _cloned})
 
     def kinematics(self, robot: str) -> Kinematics | None:
         """The geometry of a robot, for policies that command its joints. None for robots that we have none of."""

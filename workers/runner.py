@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from arena.contracts import DreamarenaError
-from arena.store import JobRecord, Jobs, JobStatus
+from arena.store import GIVEN_UP, JobRecord, Jobs, JobStatus
 from workers.execution import execute, is_dead, raise_failure
 from workers.jobs import Context, Json, Progress, Request, Steps
 
@@ -74,7 +74,7 @@ def _do_here(key: str, index: int, count: int, steps: Steps, context: Context, p
         job = execute(steps, shown, key)
         if job.status is JobStatus.DONE:
             return dict(job.result or {})
-        if job.status is JobStatus.FAILED:
+        if job.status in GIVEN_UP:
             raise_failure(job)
         shown.progress(job.done, job.total, f"{job.stage or job.kind}, in another process")
         time.sleep(poll_seconds)
@@ -87,7 +87,7 @@ def _have_done(
     while True:
         jobs = context.store.jobs.many(unique)
         for job in jobs:
-            if job.status is JobStatus.FAILED:
+            if job.status in GIVEN_UP:
                 raise_failure(job)
         _show(jobs, context.progress)
         if all(job.status is JobStatus.DONE for job in jobs):

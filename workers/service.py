@@ -1,6 +1,6 @@
-"""What the pages ask for beyond the store: a policy submitted, a job tried again, the cards of judges and worlds.
+"""What pages and programs elsewhere ask for beyond the store: a policy submitted, a job tried again, cards and boards.
 
-All that a page needs of the workers is here, so that it can be seen at a glance what a visitor can set off.
+All that they need of the workers is here, so that it can be seen at a glance what a visitor can set off.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from arena.contracts import InvalidInput, PolicyCard
+from arena.policies.address import parse_endpoint, resolve
+from arena.policies.registry import public_only
 from arena.rollout import code_version
 from arena.store import JobRecord, Store
 from arena.validation import validate
 from arena.validation.stored import stored_evaluator, stored_real
+from workers.artifacts import Artifacts
 from workers.audit_page import render_audit
 from workers.jobs import Request
 from workers.judge_specs import TRUTH
@@ -20,8 +24,9 @@ from workers.launch import again, launch
 from workers.plans import joined
 from workers.registry import Workshop
 from workers.settings import Settings
-from workers.steps.audit_judge import newest_audit
-from workers.steps.submit_policy import submission
+from workers.steps.audit_judge import audit_of, newest_audit
+from workers.steps.submit_policy import SERVERS, submission
+from workers.uploads import UPLOAD, uploaded_spec
 from workers.validation_page import render_validation
 
 __all__ = ["SUBMITTED", "TRUTH", "audit_card", "audit_passed", "submit", "try_again", "validation", "validation_card"]
@@ -38,6 +43,62 @@ def submit(settings: Settings, store: Store, policy: str, evaluation: str) -> Jo
     """
     joined(store.results.evaluation(evaluation), policy)
     return launch(Request(SUBMITTED, submission(policy, evaluation, Workshop())), settings, store)
+
+
+def submit_from_outside(
+    settings: Settings, store: Store, policy: str, evaluation: str, *, owner: str, voter: str, private: bool,
+    priority: int, any_spec: bool, allow_private: bool, artifacts: Artifacts,
+) -> JobRecord:  # fmt: skip
+    """As `submit`, for somebody who is known by a token: the policy and the job are theirs from now on.
+
+    Unless `any_spec`, a policy is a server or an upload: what else a spec can name are files of this machine. Unless
+    `allow_private`, a server has to be on the public internet, now and whenever it is connected to. `voter` is the
+    owner among those who vote, and so has no vote on it.
+    """
+    spec = _from_outside(policy, artifacts, any_spec, allow_private)
+    joined(store.results.evaluation(evaluation), spec)
+    workshop = Workshop()
+    card = workshop.policy(spec).card
+    _name_is_free(store, card)
+    inputs = submission(spec, evaluation, workshop)
+    store.accounts.own_policy(card.sha256, owner, private)
+    store.voting.own(card.name, voter)
+    request = Request(SUBMITTED, inputs)
+    job = store.jobs.submit(request.key, request.kind, inputs.model_dump(mode="json"), priority)
+    store.accounts.asked(job.key, owner)
+    store.accounts.note("policy_submitted", owner, {"job": job.key, "policy": card.sha256, "evaluation": evaluation})
+    return launch(request, settings, store, priority)
+
+
+def _from_outside(policy: str, artifacts: Artifacts, any_spec: bool, allow_private: bool) -> str:
+    """The spec that a stranger's policy has here. Raises `InvalidInput` for what strangers may not name."""
+    word, _, rest = policy.strip().partition(":")
+    if word == UPLOAD:
+        return uploaded_spec(rest, artifacts)
+    if word not in SERVERS:
+        if any_spec:
+            return policy.strip()
+        forms = ", ".join(f"{name}://HOST:PORT?..." for name in SERVERS)
+        raise InvalidInput(f"a policy is a server ({forms}) or an upload ({UPLOAD}:SHA256), not {policy!r}")
+    spec = policy.strip()
+    if allow_private:
+        return spec
+    resolve(parse_endpoint(spec.partition("?")[0]), allow_private=False)
+    return spec if public_only(spec) else f"{spec}{'&' if '?' in spec else '?'}network=public"
+
+
+def _name_is_free(store: Store, card: PolicyCard) -> None:
+    """Nobody may go by the name of another policy: boards and votes know policies by their names."""
+    if any(known.sha256 != card.sha256 for known in store.catalog.policies_named(card.name)):
+        raise InvalidInput(f"another policy is called {card.name!r}: choose a name with name=NAME")
+
+
+def ranking(store: Store, evaluation: str) -> dict[str, Any]:
+    """The leaderboard of a finished evaluation as JSON, with the newest audit of its judge. Raises `NotFound`."""
+    found = dict(store.results.finished_evaluation(evaluation).result or {})
+    judge, audit = dict(found["judge"]), audit_of(store, found["judge"]["sha256"])
+    # Where the audit's card lies is a path of this machine.
+    return {**found, "judge": {**judge, "audit": None if audit is None else {**audit, "page": None}}}
 
 
 def try_again(settings: Settings, store: Store, key: str) -> JobRecord:

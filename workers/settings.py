@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from arena.contracts import InvalidInput
@@ -37,6 +37,17 @@ class Settings(BaseSettings):
     vote_completion_url: str | None = None
     """Where a crowd platform's workers are sent once they have voted `vote_completion_votes` times."""
     vote_completion_votes: int = 20
+
+    private_policies: bool | None = None
+    """Whether policies may be servers on this machine and on private networks. By default those that this machine's
+    user names may, and those that come through the HTTP API may not.
+    """
+    api_open: bool = False
+    """Whether the HTTP API lets those without a token read what is public."""
+    api_reads_per_second: Annotated[float, Field(gt=0)] = 50.0
+    """For each token; twice as many at once."""
+    api_changes_per_second: Annotated[float, Field(gt=0)] = 5.0
+    """For each token; four times as many at once."""
 
     admins: Annotated[tuple[str, ...], NoDecode] = ()
     """E-mail addresses, separated by commas, of those who may submit, try again and see voters in the pages.

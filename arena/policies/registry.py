@@ -159,7 +159,13 @@ _OPENPI_HELP = {
     "camera": "the exterior camera, exterior_1 by default",
     "image_size": "pixels, 224 by default",
     "name": "what to call it",
+    "network": "public refuses a server that is on this machine or a private network",
 }
+
+
+def public_only(spec: str) -> bool:
+    """Whether a spec says that its server has to be on the public internet, wherever it is connected to from."""
+    return dict(parse_qsl(spec.partition("?")[2])).get("network") == "public"
 
 
 def _parse_openpi(spec: str, allow_private: bool, api_key: str | None, deadlines: Deadlines) -> PolicyFactory:
@@ -169,6 +175,9 @@ def _parse_openpi(spec: str, allow_private: bool, api_key: str | None, deadlines
     missing = [name for name in ("action_space", "control_hz", "chunk") if name not in given]
     if missing:
         raise InvalidInput(f"policy {spec!r} must declare {', '.join(missing)}, for instance {HOW_TO_DECLARE}")
+    if given.get("network", "public") != "public":
+        raise InvalidInput(f"policy {spec!r}: network can be public and nothing else")
+    allow_private = allow_private and not public_only(spec)
     space = _action_space(spec, given["action_space"])
     scale = _velocity_scale(spec, space, given.get("velocity_scale"))
     camera = given.get("camera", "exterior_1")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from arena.store.accounts import Accounts, TokenRefused
 from arena.store.catalog import Catalog
-from arena.store.database import open_database
-from arena.store.jobs import LEASE_SECONDS, MAX_ATTEMPTS, Jobs
+from arena.store.database import open_database, schema_state
+from arena.store.jobs import GIVEN_UP, LEASE_SECONDS, MAX_ATTEMPTS, Jobs
 from arena.store.records import (
+    OUTSIDE,
     AuditRecord,
     CastVote,
     EpisodeRecord,
+    EvaluationGlance,
     EvaluationRecord,
     EvaluationStatus,
     JobRecord,
@@ -18,18 +21,24 @@ from arena.store.records import (
     OfferRecord,
     PolicyRecord,
     RolloutRecord,
+    Scope,
+    TokenRecord,
     VoterRecord,
 )
 from arena.store.results import Results
 from arena.store.voting import Voting
 
 __all__ = [
+    "GIVEN_UP",
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",
+    "OUTSIDE",
+    "Accounts",
     "AuditRecord",
     "CastVote",
     "Catalog",
     "EpisodeRecord",
+    "EvaluationGlance",
     "EvaluationRecord",
     "EvaluationStatus",
     "JobRecord",
@@ -41,9 +50,13 @@ __all__ = [
     "PolicyRecord",
     "Results",
     "RolloutRecord",
+    "Scope",
     "Store",
+    "TokenRecord",
+    "TokenRefused",
     "VoterRecord",
     "Voting",
+    "schema_state",
 ]
 
 
@@ -57,6 +70,7 @@ class Store:
         self.results = Results(self._database)
         self.jobs = Jobs(self._database)
         self.voting = Voting(self._database)
+        self.accounts = Accounts(self._database)
 
     def close(self) -> None:
         self._database.close()

@@ -48,6 +48,12 @@ class Catalog:
             rows = session.scalars(select(PolicyRow).order_by(PolicyRow.created_at, PolicyRow.name))
             return [PolicyRecord(_policy_card(row.card), row.created_at) for row in rows]
 
+    def policies_named(self, name: str) -> list[PolicyCard]:
+        """The cards of all policies that go by a name."""
+        with self._database.read() as session:
+            rows = session.scalars(select(PolicyRow).where(PolicyRow.name == name))
+            return [_policy_card(row.card) for row in rows]
+
     def add_world(self, card: WorldCard) -> None:
         values = {"sha256": card.sha256, "name": card.name, "card": _plain(card)}
         with self._database.write() as session:

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from arena.contracts import InvalidInput
@@ -194,3 +194,22 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writing = connection.get_execution_options().get("dreamarena_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def schema_state(url: str) -> tuple[str | None, str]:
+    """The migration that the database at `url` is at (None for an empty one), and the newest one; nothing is changed.
+
+    Raises `InvalidInput` where the database does not answer. An SQLite file that is not there yet is at None.
+    """
+    head = str(ScriptDirectory.from_config(migration_config()).get_current_head())
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        return None, head
+    engine = create_engine(parsed)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), head
+    except DatabaseError as error:
+        raise InvalidInput(f"cannot open the database {_shown(url)}: {error.orig}") from error
+    finally:
+        engine.dispose()

@@ -10,15 +10,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from arena.store.database import Database, insert_new
 from arena.store.records import JobRecord, JobStatus, Json, Lease, NotFound
-from arena.store.tables import JobRow
+from arena.store.tables import JobAskerRow, JobRow
 
 MAX_ATTEMPTS = 3
 """A job whose worker died this often is not offered again: it would kill the next one too."""
+GIVEN_UP = (JobStatus.FAILED, JobStatus.CANCELLED)
+"""How a job ends without a result: whoever asks for it again has it done again."""
 LEASE_SECONDS = 60.0
 """How long a worker may be silent before its job is offered to another one."""
 
@@ -27,20 +29,66 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def submit(self, key: str, kind: str, inputs: Json) -> JobRecord:
-        """Ask for a job. One that is done, queued or being worked on is joined; a failed one starts afresh."""
+    def submit(self, key: str, kind: str, inputs: Json, priority: int = 0) -> JobRecord:
+        """Ask for a job. One that is done, queued or being worked on is joined; one that failed or was cancelled
+        starts afresh. Whoever asks for it most urgently decides its `priority`.
+        """
         now = time.time()
         fresh = {"status": JobStatus.QUEUED, "attempts": 0, "done": 0, "total": 0, "stage": "", "updated_at": now}
+        fresh["priority"] = priority
         identity = {"key": key, "kind": kind, "inputs": dict(inputs), "fence": 0, "created_at": now}
         with self._database.write() as session:
             if not insert_new(session, JobRow, identity | fresh):
-                again = update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.FAILED)
-                session.execute(again.values(**fresh, error=None, sent_at=None, finished_at=None))
+                given_up = update(JobRow).where(JobRow.key == key, JobRow.status.in_(GIVEN_UP))
+                session.execute(given_up.values(**fresh, error=None, sent_at=None, finished_at=None, cancel_at=None))
+                waits = update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.QUEUED)
+                session.execute(waits.where(JobRow.priority < priority).values(priority=priority))
         return self.get(key)
+
+    def cancel(self, key: str, by: str) -> JobRecord:
+        """Have a job not done. One that waits never starts; one that is being done stops when it next says how far it
+        is, and is cancelled then. One that is over stays what it is. Raises `NotFound`.
+        """
+        now = time.time()
+        with self._database.write() as session:
+            row = _row(session, key, for_update=True)
+            if row.status == JobStatus.QUEUED or _expired(row, now):
+                _cancel(row, now, by)
+            elif row.status == JobStatus.RUNNING:
+                # Who asked is kept where the reason will be: a step that ends well all the same wipes it out.
+                row.error = row.error if row.cancel_at is not None else _cancelled_by(by)
+                row.cancel_at = row.cancel_at or now
+            return _record(row)
+
+    def is_cancelled(self, key: str) -> bool:
+        """Whether somebody asked for a job to stop."""
+        with self._database.read() as session:
+            return session.scalar(select(JobRow.cancel_at).where(JobRow.key == key)) is not None
+
+    def stop(self, lease: Lease) -> bool:
+        """Say that a job that was to stop has stopped. False where the lease was lost."""
+        return self._finish(lease, JobStatus.CANCELLED)
+
+    def next_sent(self) -> str | None:
+        """The most urgent job that waits and was handed on (`mark_sent`), or None; the oldest of several."""
+        return self._most_urgent(JobRow.sent_at.is_not(None))
+
+    def more_urgent(self, job: JobRecord) -> str | None:
+        """A job of the same kind that waits, was handed on, and is to be done before `job`, which may not wait."""
+        others = and_(JobRow.kind == job.kind, JobRow.sent_at.is_not(None))
+        waits = job.status is JobStatus.QUEUED or (job.status is JobStatus.RUNNING and _over(job.lease_expires))
+        return self._most_urgent(and_(others, JobRow.priority > job.priority) if waits else others)
+
+    def _most_urgent(self, among: ColumnElement[bool]) -> str | None:
+        query: Select[Any] = _by_urgency(select(JobRow.key).where(_waits(time.time()), among))
+        with self._database.read() as session:
+            key: str | None = session.scalar(query)
+            return key
 
     def redo(self, key: str) -> JobRecord:
         """Queue a finished job again, for when what it made was deleted."""
         fresh = {"status": JobStatus.QUEUED, "attempts": 0, "sent_at": None, "finished_at": None, "result": None}
+        fresh["cancel_at"] = None
         with self._database.write() as session:
             session.execute(
                 update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.DONE).values(done=0, **fresh)
@@ -60,9 +108,34 @@ class Jobs:
             raise NotFound(f"there is no job {missing[0]!r} in the store")
         return [_record(rows[key]) for key in keys]
 
-    def recent(self, limit: int = 200) -> list[JobRecord]:
-        """The last ones that anything happened to, newest first."""
+    def find(self, beginning: str) -> str:
+        """The key of the job whose key begins so. Raises `NotFound` where none does, or several do."""
+        query = select(JobRow.key).where(JobRow.key.startswith(beginning, autoescape=True)).limit(2)
+        with self._database.read() as session:
+            found = session.scalars(query).all()
+        if len(found) != 1 or not beginning:
+            raise NotFound(
+                f"{'several jobs have' if found else 'there is no job with'} a key that begins {beginning!r}"
+            )
+        return found[0]
+
+    def page(self, before: int | None, limit: int, asked_by: str | None = None) -> list[tuple[int, JobRecord]]:
+        """Jobs by their numbers, the newest first: those before the one with number `before`, or from the end; all, or
+        those that somebody asked for over the network.
+        """
+        query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(JobRow.id < before)
+        if asked_by is not None:
+            query = query.join(JobAskerRow, JobAskerRow.key == JobRow.key).where(JobAskerRow.owner == asked_by)
+        with self._database.read() as session:
+            return [(row.id, _record(row)) for row in session.scalars(query)]
+
+    def recent(self, limit: int = 200, status: JobStatus | None = None) -> list[JobRecord]:
+        """The last ones that anything happened to, newest first: all, or those in a state."""
         query = select(JobRow).order_by(JobRow.updated_at.desc(), JobRow.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(JobRow.status == status)
         with self._database.read() as session:
             return [_record(row) for row in session.scalars(query)]
 
@@ -89,6 +162,9 @@ class Jobs:
             row = _row(session, key, for_update=True)
             if not (row.status == JobStatus.QUEUED or _expired(row, now)):
                 return None
+            if row.cancel_at is not None:
+                _cancel(row, now, "")
+                return None
             if row.attempts >= MAX_ATTEMPTS:
                 _exhaust(row, now)
                 return None
@@ -113,7 +189,12 @@ class Jobs:
         return self._finish(lease, JobStatus.FAILED, error=dict(error))
 
     def release(self, lease: Lease, error: Json | None = None) -> bool:
-        """Put a job back in the queue: after `error`, or, at no attempt's cost, because its user interrupted it."""
+        """Put a job back in the queue: after `error`, or, at no attempt's cost, because its user interrupted it.
+
+        One that was to stop is cancelled instead.
+        """
+        if self.is_cancelled(lease.key):
+            return self.stop(lease)
         back = {"status": JobStatus.QUEUED, "lease_owner": None, "lease_expires": None, "sent_at": None}
         spent: dict[str, Any] = {"error": dict(error)} if error else {"attempts": JobRow.attempts - 1}
         return self._change(lease, back | spent)
@@ -125,16 +206,14 @@ class Jobs:
             session.execute(dead.where(JobRow.status == JobStatus.RUNNING).values(lease_expires=0.0))
 
     def unsent(self, resend_after: float, limit: int = 1000) -> list[JobRecord]:
-        """Jobs that a broker should be told of, oldest first.
+        """Jobs that a broker should be told of, the most urgent and then the oldest first.
 
         Queued ones that it was never told of, or was more than `resend_after` seconds ago (its message may
         be lost), and running ones whose lease ran out. The lease is not touched here: it is the taker's.
         """
         now = time.time()
         stale = or_(JobRow.sent_at.is_(None), JobRow.sent_at < now - resend_after)
-        abandoned: ColumnElement[bool] = and_(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires < now)
-        waiting = or_(JobRow.status == JobStatus.QUEUED, abandoned)
-        query = select(JobRow).where(waiting, stale).order_by(JobRow.id).limit(limit)
+        query = _by_urgency(select(JobRow).where(_waits(now), stale)).limit(limit)
         with self._database.read() as session:
             return [_record(row) for row in session.scalars(query)]
 
@@ -162,8 +241,33 @@ def _row(session: Session, key: str, for_update: bool = False) -> JobRow:
     return row
 
 
+def _waits(now: float) -> ColumnElement[bool]:
+    """Queued, or held by somebody who was silent for too long."""
+    abandoned: ColumnElement[bool] = and_(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires < now)
+    return or_(JobRow.status == JobStatus.QUEUED, abandoned)
+
+
+def _by_urgency(query: Any) -> Any:
+    return query.order_by(JobRow.priority.desc(), JobRow.id)
+
+
+def _cancelled_by(by: str) -> dict[str, Any]:
+    return {"type": "Cancelled", "message": f"cancelled by {by}" if by else "cancelled", "user": True}
+
+
+def _cancel(row: JobRow, now: float, by: str) -> None:
+    """Whoever still thinks to hold it changes nothing more."""
+    asked = row.error if row.cancel_at is not None else None
+    row.status, row.finished_at, row.lease_owner, row.lease_expires = JobStatus.CANCELLED, now, None, None
+    row.error, row.updated_at, row.fence = asked or _cancelled_by(by), now, row.fence + 1
+
+
 def _expired(row: JobRow, now: float) -> bool:
     return row.status == JobStatus.RUNNING and (row.lease_expires or 0.0) < now
+
+
+def _over(expires: float | None) -> bool:
+    return (expires or 0.0) < time.time()
 
 
 def _exhaust(row: JobRow, now: float) -> None:
@@ -190,4 +294,6 @@ def _record(row: JobRow) -> JobRecord:
         result=row.result,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        priority=row.priority,
+        cancel_at=row.cancel_at,
     )

@@ -10,6 +10,8 @@ from typing import Any
 from arena.contracts import DreamarenaError, PolicyCard, Provenance
 
 Json = Mapping[str, Any]
+OUTSIDE = "outside:"
+"""How the names of judges begin whose verdicts came over the network."""
 
 
 class NotFound(DreamarenaError):
@@ -26,6 +28,7 @@ class JobStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ class JobRecord:
     result: Json | None
     created_at: float
     updated_at: float
+    priority: int = 0
+    """Of two that wait, the one with the higher number is done first."""
+    cancel_at: float | None = None
+    """When somebody asked for it to stop."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +162,42 @@ class AuditRecord:
     voter: str | None
     detail: Json
     created_at: float
+
+
+class Scope(StrEnum):
+    """What a token lets its holder do, beside reading what is public."""
+
+    SUBMIT = "submit"
+    """Have policies looked at and ranked, and see one's own private ones."""
+    VOTE = "vote"
+    JUDGE = "judge"
+    """Say of rollouts whether they succeeded."""
+    ADMIN = "admin"
+    """Everything, and all that others did."""
+
+
+@dataclass(frozen=True)
+class TokenRecord:
+    """A token without its secret. Times are seconds since the epoch; one without `expires_at` does not expire."""
+
+    id: str
+    owner: str
+    scopes: tuple[Scope, ...]
+    note: str
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def allows(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+@dataclass(frozen=True)
+class EvaluationGlance:
+    """An evaluation without its plan and its result. `policies` are content hashes."""
+
+    id: str
+    status: EvaluationStatus
+    created_at: float
+    finished_at: float | None
+    policies: frozenset[str]

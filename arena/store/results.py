@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from arena.contracts import Provenance, Rollout, Verdict
 from arena.store.database import Database, insert_new
-from arena.store.records import EvaluationRecord, EvaluationStatus, Json, NotFound, RolloutRecord
+from arena.store.records import EvaluationGlance, EvaluationRecord, EvaluationStatus, Json, NotFound, RolloutRecord
 from arena.store.tables import EvaluationRolloutRow, EvaluationRow, RolloutRow, VerdictRow
 
 
@@ -58,6 +58,31 @@ class Results:
         with self._database.read() as session:
             rows = session.scalars(select(EvaluationRow).order_by(EvaluationRow.created_at.desc()))
             return [_evaluation(row) for row in rows]
+
+    def glances(self) -> list[EvaluationGlance]:
+        """What evaluations there are, newest first, without reading what came of them."""
+        row = EvaluationRow
+        policies = row.config["policies"]
+        query = select(row.id, row.status, row.created_at, row.finished_at, policies)
+        with self._database.read() as session:
+            return [
+                EvaluationGlance(id, EvaluationStatus(status), created, finished, _hashes(policies))
+                for id, status, created, finished, policies in session.execute(
+                    query.order_by(row.created_at.desc(), row.id)
+                )
+            ]
+
+    def page_of_rollouts(
+        self, evaluation_id: str, after: str, limit: int, policy: str | None = None, scene: str | None = None
+    ) -> list[RolloutRecord]:
+        """At most `limit` rollouts of an evaluation by id, those after the one with id `after`."""
+        query = select(RolloutRow).join(EvaluationRolloutRow, EvaluationRolloutRow.rollout_id == RolloutRow.id)
+        query = query.where(EvaluationRolloutRow.evaluation_id == evaluation_id, RolloutRow.id > after)
+        for column, value in ((RolloutRow.policy, policy), (RolloutRow.scene_id, scene)):
+            if value is not None:
+                query = query.where(column == value)
+        with self._database.read() as session:
+            return [_rollout(row) for row in session.scalars(query.order_by(RolloutRow.id).limit(limit))]
 
     def add_rollout(self, rollout: Rollout, artifact: str) -> bool:
         """Record a rollout whose frames are at `artifact`. Returns False where it was already recorded."""
@@ -113,6 +138,11 @@ def _evaluation(row: EvaluationRow) -> EvaluationRecord:
     return EvaluationRecord(
         row.id, row.config, row.config_sha256, row.seed, status, row.result, row.created_at, row.finished_at
     )
+
+
+def _hashes(policies: Any) -> frozenset[str]:
+    """Of an evaluation's policies: pairs of a spec and a content hash."""
+    return frozenset(str(pair[1]) for pair in policies or ())
 
 
 def _rollout(row: RolloutRow) -> RolloutRecord:

@@ -18,7 +18,7 @@ NAMING = {
 
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True), list[float]: JSON()}
+    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True), list[float]: JSON(), list[str]: JSON()}
 
 
 class EpisodeRow(Base):
@@ -224,3 +224,44 @@ class JobRow(Base):
     created_at: Mapped[float]
     updated_at: Mapped[float]
     finished_at: Mapped[float | None]
+    priority: Mapped[int] = mapped_column(server_default="0")
+    """Of two that wait, the one with the higher number is done first."""
+    cancel_at: Mapped[float | None]
+    """When somebody asked for a job that was being done to stop."""
+
+
+class JobAskerRow(Base):
+    """Who asked for a job over the network; several may have asked for the same."""
+
+    __tablename__ = "job_askers"
+
+    key: Mapped[str] = mapped_column(ForeignKey("jobs.key"), primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True, index=True)
+    created_at: Mapped[float]
+
+
+class TokenRow(Base):
+    """What a program shows to be let in. The secret itself is told once and kept nowhere."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (UniqueConstraint("secret_sha256"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    secret_sha256: Mapped[str]
+    owner: Mapped[str] = mapped_column(index=True)
+    scopes: Mapped[list[str]]
+    note: Mapped[str]
+    created_at: Mapped[float]
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+
+
+class PolicyOwnerRow(Base):
+    """Who submitted a policy first, by its content hash, and whether only they may see what came of it."""
+
+    __tablename__ = "policy_owners"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    private: Mapped[bool]
+    created_at: Mapped[float]

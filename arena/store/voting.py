@@ -155,6 +155,14 @@ class Voting:
         with self._database.write() as session:
             session.add(AuditRow(event=event, voter=voter, detail=dict(detail), created_at=time.time()))
 
+    def audit_page(self, before: int | None, limit: int) -> list[tuple[int, AuditRecord]]:
+        """The audit trail, numbered, the newest first: what is older than the entry `before`, or from the end."""
+        query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(AuditRow.id < before)
+        with self._database.read() as session:
+            return [(row.id, _record(AuditRecord, row)) for row in session.scalars(query)]
+
     def audit(self, events: Sequence[str] = (), limit: int = 1000) -> list[AuditRecord]:
         """The newest first; of these `events` alone, or all."""
         query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)

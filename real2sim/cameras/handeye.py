@@ -1,4 +1,4 @@
-"""The wrist camera's pose on the flange, and its focal length, from features of the still scene and the arm's kinematics.
+"""The wrist camera's pose on the flange, and its focal length, from features of the still scene and kinematics.
 
 For a camera that is rigidly on the flange, every pair of frames has a relative pose that the arm's joints tell but for
 one unknown transform, the same for all pairs. So thousands of matched features, most of a pair's possibly wrong, decide
@@ -35,6 +35,8 @@ FOCALS = (0.4, 1.4)
 FIRST_DRAW, DRAW, KEPT, ROUNDS, FAMILIES = 12_000, 1500, 60, 14, 4
 TOLERANCES = (8.0, 0.6)
 """Pixels that a match may be off by in the search, first and last, at 160 columns."""
+FINAL_TOLERANCE = 0.2
+"""Pixels at 160 columns, of the least squares: what is off by more has little say."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class HandEye:
     """`camera_to_flange` `(4, 4)` and `focal` in pixels, by how many of the matches bear them out.
 
     `share` of the matches within `unit` pixels (a pixel at 160 columns) of their epipolar lines; `chance` is that share
-    for random cameras; `median_pixels` is the distance of those. `position_error` in m and `rotation_error` in rad are standard errors. `inliers` `(M,)` are the matches.
+    for random cameras; `median_pixels` is the distance of those. `position_error` in m and `rotation_error` in rad are
+    standard errors. `inliers` `(M,)` are the matches that were counted.
     """
 
     camera_to_flange: FloatArray
@@ -108,7 +111,7 @@ def solve_hand_eye(
 
 
 class _Problem:
-    """Seven numbers of a camera: a rotation vector to the flange's frame, a position in m, log focal length in widths."""
+    """A camera is seven numbers: a rotation vector to the flange's frame, a position in m, log focal length in widths."""
 
     def __init__(self, matches: Matches, flange_to_base: FloatArray, width: int, height: int) -> None:
         self.matches, self.width, self.unit = matches, width, width / 160.0
@@ -159,7 +162,7 @@ class _Problem:
     def refined(self, start: FloatArray, known: float | None) -> FloatArray:
         """Gauss-Newton with Cauchy weights, ever narrower."""
         camera, chosen = start.copy(), torch.from_numpy(self.draw(np.random.default_rng(0), REFINE_MATCHES))
-        for tolerance in (3.0, 1.5, 1.0, *(0.5,) * 8, *(0.2,) * 40):
+        for tolerance in (3.0, 1.5, 1.0, *(0.5,) * 8, *(FINAL_TOLERANCE,) * 40):
             off, slope = self._linear(camera, chosen)
             weight = np.where(np.abs(off) < 6 * tolerance, 1 / (1 + (off / tolerance) ** 2) ** 2, 0.0)
             if known is not None:
@@ -167,7 +170,7 @@ class _Problem:
             normal = slope.T @ (weight[:, None] * slope) + 1e-6 * np.eye(7) * max(weight.sum(), 1.0)
             step = -np.linalg.solve(normal, slope.T @ (weight * off))
             camera = camera + np.clip(step, -0.2, 0.2)
-            if tolerance == 0.2 and np.abs(step).max() < 1e-6:
+            if tolerance == FINAL_TOLERANCE and np.abs(step).max() < 1e-6:
                 break
         return camera
 

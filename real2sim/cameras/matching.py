@@ -41,7 +41,7 @@ class Matches:
 
 
 def match_frames(film: Frames) -> Matches:
-    """Features of `film` `(T, H, W, 3)`, each frame with each other. Nothing is known of cameras here, so many are wrong.
+    """Features of `film` `(T, H, W, 3)`, each frame with each other. Cameras are not known here, so many are wrong.
 
     Raises `InvalidInput` where pycolmap is missing or fails.
     """
@@ -101,7 +101,7 @@ def _read(pycolmap: object, database: Path, enlarged: int) -> dict[str, NDArray[
         first.append(np.full(len(indices), frame_of[a]))
         second.append(np.full(len(indices), frame_of[b]))
         pixels.append(np.stack([places[a][indices[:, 0]], places[b][indices[:, 1]]], axis=1))
-        feature.append(indices + [offset[a], offset[b]])
+        feature.append(indices + np.array([offset[a], offset[b]]))
     empty = {"first": np.zeros(0, np.int64), "second": np.zeros(0, np.int64), "pixels": np.zeros((0, 2, 2))}
     if not first:
         return {**empty, "feature": np.zeros((0, 2), np.int64)}

@@ -141,7 +141,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{folder} holds no twin: make one with `dreamarena twin build EPISODE --out DIR`") from error
+        raise InvalidInput(f"{folder} holds no twin: `dreamarena twin build EPISODES --out DIR` makes one") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InvalidInput(f"{folder / MANIFEST} is not a twin of format {FORMAT}: build it again")
     return manifest

@@ -28,7 +28,7 @@ FLOOR_BELOW = 0.8
 SETTLE_SECONDS, SETTLE_DISTANCE, SETTLE_ANGLE = 2.0, 0.005, 5.0
 """A thing that was seen at rest moves at most this far, in m and degrees, when physics takes over."""
 ROLLING = 0.002
-"""Metres, MuJoCo's rolling friction: a ball that was seen at rest stays there on a table that is level within 3 degrees."""
+"""Metres, MuJoCo's rolling friction: a ball that was seen at rest stays there on a table level within 3 degrees."""
 _TINY = 1e-9
 """Cubic metres: a convex part that MuJoCo has no inertia for."""
 

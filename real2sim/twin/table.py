@@ -33,6 +33,7 @@ little texture would leave its tilt to chance."""
 _BLURS = (0.6, 3.0)
 """Pixels, least and most."""
 MIN_CELLS = 200
+_RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 """Points of a table that two photographs or more have to show."""
 
 
@@ -201,8 +202,8 @@ def _moved(picture: _Picture, points: FloatArray, expected: FloatArray, settings
     ahead &= np.isfinite(expected[:, 0])
     points, pixels, depth, expected, ahead = (part[ahead] for part in (points, pixels, depth, expected, ahead))
     residual = picture.at(pixels, ahead) - expected
-    across = picture.at(pixels + [1.0, 0.0], ahead) - picture.at(pixels - [1.0, 0.0], ahead)
-    down = picture.at(pixels + [0.0, 1.0], ahead) - picture.at(pixels - [0.0, 1.0], ahead)
+    across = picture.at(pixels + _RIGHT, ahead) - picture.at(pixels - _RIGHT, ahead)
+    down = picture.at(pixels + _DOWN, ahead) - picture.at(pixels - _DOWN, ahead)
     used = np.isfinite(residual + across + down).all(axis=1)
     if used.sum() < MIN_CELLS:
         return picture
@@ -211,8 +212,9 @@ def _moved(picture: _Picture, points: FloatArray, expected: FloatArray, settings
     columns, rows = _pixel_motion(camera, points[used])
     jacobian = across[:, :, None] * columns[:, None] + down[:, :, None] * rows[:, None]
     # Of a grid finer than the pixels, neighbours say the same.
-    slant = np.abs(camera.camera_to_base[2, :3] @ ((points[used] - camera.camera_to_base[:3, 3]) @ camera.camera_to_base[:3, :3]).T)
-    area = (settings.cell * camera.fx / depth[used]) ** 2 * slant / np.linalg.norm(points[used] - camera.camera_to_base[:3, 3], axis=1)
+    arm = points[used] - camera.camera_to_base[:3, 3]
+    slant = np.abs(camera.camera_to_base[2, :3] @ (arm @ camera.camera_to_base[:3, :3]).T)
+    area = (settings.cell * camera.fx / depth[used]) ** 2 * slant / np.linalg.norm(arm, axis=1)
     weight = weight * np.minimum(area, 1.0)
     weighted = weight[:, None, None] * jacobian / (settings.together * NOISE**2)
     trust = np.repeat([np.radians(settings.camera_degrees), settings.camera_metres], 3) / np.sqrt(3)
@@ -229,7 +231,8 @@ def _pixel_motion(camera: Camera, points: FloatArray) -> tuple[FloatArray, Float
     arm = points - camera.camera_to_base[:3, 3]
     x, y, z = (arm @ rotation).T[..., None]
     # A camera that turns by w sees a point move by -w x arm; one that is shifted, by minus the shift.
-    motion = np.concatenate([np.cross(arm[:, None], np.eye(3)).transpose(0, 2, 1), -np.tile(np.eye(3), (len(arm), 1, 1))], axis=2)
+    turned = np.cross(arm[:, None], np.eye(3)).transpose(0, 2, 1)
+    motion = np.concatenate([turned, -np.tile(np.eye(3), (len(arm), 1, 1))], axis=2)
     in_camera = rotation.T @ motion
     columns = camera.fx * (in_camera[:, 0] - x / z * in_camera[:, 2]) / z
     rows = camera.fy * (in_camera[:, 1] - y / z * in_camera[:, 2]) / z
@@ -262,6 +265,6 @@ def _support(parameters: FloatArray, pictures: Sequence[_Picture], settings: Tab
     tilt = float(np.degrees(np.arccos(normal[2])))
     outline = points[agreeing >= 2, :2]
     if tilt > MAX_TILT or len(outline) < MIN_CELLS:
-        raise InvalidInput(f"no level table: the plane that photographs agree best about is tilted by {tilt:.0f} degrees")
+        raise InvalidInput(f"no level table: the plane that photographs agree best about is tilted by {tilt:.0f}°")
     share = float((agreeing >= 2).sum() / max(known.sum(), 1))
     return SupportPlane(normal, float(parameters[0] * normal[2]), outline, tilt, share)

@@ -1,4 +1,4 @@
-"""The things on a table from photographs alone: solids whose faces, and the table beside them, look the same in every view.
+"""The things on a table from photographs alone: solids whose faces, and the table beside them, look alike in all views.
 
 For every solid that may stand somewhere, each pixel near it shows either a point of the solid's surface or one of the
 table. If the solid is right, all photographs of a point agree about its colour; a solid too large takes in some table,
@@ -60,7 +60,7 @@ class ThingSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest < self.start < self.largest or self.cell <= 0 or not self.heights:
-            raise InvalidInput("things need sizes 0 < smallest < start < largest, a positive cell and heights to look at")
+            raise InvalidInput("things need sizes 0 < smallest < start < largest, a positive cell, and heights")
         if not 2 <= self.elite < self.draws or self.views < 2 or self.min_views < 2:
             raise InvalidInput("things need two views or more, and more draws than are kept of them")
 
@@ -104,7 +104,8 @@ def find_places(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
         for view, (differs, known) in zip(views, differing, strict=True):
             pixels, depth = view.camera.project(points + height * plane.normal)
             column, row = np.floor(np.clip(pixels, -1, 1e5)).astype(int).T
-            inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < view.camera.width) & (row < view.camera.height)
+            inside = (depth > 0) & (column >= 0) & (row >= 0)
+            inside &= (column < view.camera.width) & (row < view.camera.height)
             column, row = column[inside], row[inside]
             seen[inside] += known[row, column] / len(settings.heights)
             unlike[inside] += differs[row, column] / len(settings.heights)

@@ -143,7 +143,7 @@ def test_jobs_show_progress_and_why_they_failed(filled: Store) -> None:
     page = page_of("jobs")
     assert not page.exception
     assert {metric.label: metric.value for metric in page.metric} == {
-        "Queued": "1", "Running": "1", "Done": "0", "Failed": "1",
+        "Queued": "1", "Running": "1", "Done": "0", "Failed": "1", "Cancelled": "0",
     }  # fmt: skip
     assert plain("the <b>server</b> hung up") in page.error[0].value
     table = page.dataframe[0].value

@@ -6,13 +6,17 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from workers.cli.api import Api
 from workers.cli.demo import Demo, Report, TrainDemo
+from workers.cli.doctor import Doctor
 from workers.cli.evaluate import Evaluate, Leaderboard
 from workers.cli.ingest import Ingest
+from workers.cli.jobs import Jobs
 from workers.cli.judge import Judge
 from workers.cli.policy import Policy
 from workers.cli.rank import Rank
 from workers.cli.record import Record
+from workers.cli.token import Token
 from workers.cli.twin import Twin
 from workers.cli.ui import Ui
 from workers.cli.validate import Validate
@@ -35,6 +39,10 @@ Dreamarena = (
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Twin, subcommand("twin")]
     | Annotated[Worker, subcommand("worker")]
+    | Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Jobs, subcommand("jobs")]
     | Annotated[Votes, subcommand("votes")]
+    | Annotated[Api, subcommand("api")]
+    | Annotated[Token, subcommand("token")]
     | Annotated[Ui, subcommand("ui")]
 )

@@ -71,10 +71,17 @@ class Leaderboard:
 
     evaluation: Positional[str | None] = None
     """Its id; the newest finished one by default."""
+    server: str | None = None
+    """Ask the API at this address, e.g. https://HOST, with the token in DREAMARENA_TOKEN."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
+        if self.server is not None:
+            from workers.client import connect
+
+            board = connect(self.server).leaderboard(self.evaluation)
+            return Answer(board, lambda console: show_ranking(board, console))
         found = _with_audit(dict(finished_evaluation(session, self.evaluation).result or {}), session)
         return Answer(found, lambda console: show_ranking(found, console))
 

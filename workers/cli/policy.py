@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from rich.console import Console
 from tyro.conf import Positional, subcommand
@@ -73,10 +73,44 @@ class Submit:
     """E.g. openpi://HOST:PORT?action_space=joint_velocity&control_hz=15&chunk=8, or bc:FOLDER."""
     evaluation: str | None = None
     """The evaluation that it joins, by id; the newest finished one by default."""
+    server: str | None = None
+    """Submit it to the API at this address, e.g. https://HOST, with the token in DREAMARENA_TOKEN."""
+    private: bool = False
+    """With --server: whether only the token's owner may see what comes of it."""
+    no_wait: bool = False
+    """With --server: do not wait for it; `dreamarena jobs list --server` says how far it is."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
+        if self.server is not None:
+            return self._elsewhere(self.server, session)
+        from arena.contracts import InvalidInput
+
+        if self.private or self.no_wait:
+            raise InvalidInput("--private and --no-wait are for policies that are submitted with --server")
+        return self._here(session)
+
+    def _elsewhere(self, url: str, session: Session) -> Answer:
+        from workers.cli.evaluate import show_ranking
+        from workers.cli.jobs import from_server
+        from workers.client import connect
+
+        server = connect(url)
+        job = server.submit(self.policy, self.evaluation, self.private)
+        if not self.no_wait:
+            with session.progress() as progress:
+
+                def watch(now: dict[str, Any]) -> None:
+                    progress(now["done"], now["total"], now["stage"] or now["status"])
+
+                job = server.wait(job["key"], watch)
+        if job["status"] != "done":
+            return from_server(job)
+        ranking = server.leaderboard(job["result"]["evaluation"])
+        return Answer({**job["result"], "ranking": ranking}, lambda console: show_ranking(ranking, console))
+
+    def _here(self, session: Session) -> Answer:
         from workers.cli.evaluate import finished_evaluation, show_ranking
         from workers.jobs import Request
         from workers.steps.submit_policy import submission

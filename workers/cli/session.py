@@ -101,7 +101,8 @@ def _open_context(settings: Settings) -> Context:
     from workers.registry import Workshop
 
     artifacts = Artifacts(settings.artifacts_location, settings.cache)
-    return Context(settings, Store(settings.store_url), artifacts, lambda done, total, stage: None, Workshop())
+    workshop = Workshop(settings.private_policies is not False)
+    return Context(settings, Store(settings.store_url), artifacts, lambda done, total, stage: None, workshop)
 
 
 def _open_broker(settings: Settings) -> Broker | None:

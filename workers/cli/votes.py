@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +14,6 @@ from workers.cli.session import Answer, Session
 
 if TYPE_CHECKING:
     from arena.votes.tally import Weighed
-
-COLUMNS = ("left", "right", "winner", "worker", "scene", "seconds", "weight")
 
 
 @dataclass(frozen=True)
@@ -42,15 +38,10 @@ class Export:
 
     def run(self, session: Session) -> Answer:
         from arena.episodes.atomic import atomic_write
+        from workers.exports import votes_csv
 
         weighed = _weighed(session)
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(COLUMNS)
-        for vote, weight in zip(weighed.votes, weighed.weights, strict=True):
-            row = [vote.left, vote.right, vote.choice.value, vote.voter, vote.scene_id, vote.seconds]
-            writer.writerow([*row, f"{weight:.6g}"])
-        atomic_write(self.out, text.getvalue().encode())
+        atomic_write(self.out, votes_csv(weighed).encode())
         found = {"votes": len(weighed.votes), "file": str(self.out)}
         return Answer(found, lambda console: console.print(f"{len(weighed.votes)} votes in {self.out}"))
 

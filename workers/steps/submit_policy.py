@@ -108,8 +108,10 @@ def preflight(policy: str, context: Context) -> Json:
     if policy.partition(":")[0] not in SERVERS:
         return {"notes": []}
     from arena.policies.preflight import probe
+    from arena.policies.registry import public_only
 
-    report = probe(policy, card.action_space, PROBES, progress=context.progress)
+    private = context.settings.private_policies is not False and not public_only(policy)
+    report = probe(policy, card.action_space, PROBES, allow_private=private, progress=context.progress)
     if not report.ok:
         raise InvalidInput(f"{card.name} cannot be evaluated: {'; '.join(report.problems)}")
     return {"notes": list(report.notes)}

@@ -1,0 +1,299 @@
+"""The chain: cameras, the table, things on it, the scene, physics, and the replay that verifies it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arena.contracts import Episode, InvalidInput
+from real2sim.build.ledger import Ledger, Refused, episode_key
+from real2sim.build.posed import flange_poses, posed_views
+from real2sim.build.scene import fit_scene
+from real2sim.build.verify import picture_of, replay
+from real2sim.camera import Camera
+from real2sim.cameras import solve_exterior
+from real2sim.cameras.exterior import recorded
+from real2sim.cameras.gates import Gate, certainty_gate, epipolar_gate, hand_eye_gate, silhouette_gate, steadiness
+from real2sim.cameras.handeye import solve_hand_eye
+from real2sim.cameras.matching import match_frames
+from real2sim.splats.ply import read_ply, write_ply
+from real2sim.splats.views import View
+from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, save_twin
+from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
+from real2sim.twin.physics import SETTLE_DISTANCE, TwinPhysics, settle
+from real2sim.twin.support import SupportPlane
+from real2sim.twin.table import TableSettings, find_table
+from real2sim.twin.things import find_things
+
+REPORT = "report.json"
+LEAST_SCENE_PSNR, LEAST_REPLAY_PSNR = 20.0, 16.0
+"""dB, of the wrist's views held out of the fit, and of the replay's worst camera."""
+WRIST = "wrist"
+CAMERA_METRES, CAMERA_DEGREES = 0.003, 0.1
+"""What cameras are still moved by to agree about the table (standard deviations)."""
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """`wrist_frames` are fitted in `steps`. `focals` are focal lengths in pixels, where they are known, by camera."""
+
+    wrist_frames: int = 48
+    steps: int = 600
+    seed: int = 0
+    focals: tuple[tuple[str, float], ...] = ()
+
+    def focal(self, name: str) -> float | None:
+        return dict(self.focals).get(name)
+
+
+@dataclass(frozen=True)
+class Built:
+    """`accepted`, or refused with the `reason`; every gate, the seconds of each stage, and measures of the twin."""
+
+    accepted: bool
+    reason: str
+    gates: tuple[Gate, ...]
+    seconds: dict[str, float]
+    left_out: tuple[str, ...]
+    measures: dict[str, Any]
+
+
+def build_twin(
+    episode: Episode,
+    out: Path,
+    settings: BuildSettings | None = None,
+    *,
+    code: str = "",
+    report: Callable[[str], None] = lambda line: None,
+) -> Built:
+    """A twin of the scene of `episode` in the folder `out`, and `report.json` and `replay.png` beside it.
+
+    A second call goes on where the first was cut off. Raises `InvalidInput` for an episode that no twin can be made
+    of, whatever its pictures show: without joints in rad, with too few frames, or of another robot than the Panda.
+    """
+    settings = settings or BuildSettings()
+    exterior = sorted(name for name in episode.cameras if name != WRIST)
+    _check(episode, exterior)
+    out.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(out, episode_key(episode, repr(settings), code), report)
+    chain = _Chain(episode, out, settings, ledger, report)
+    try:
+        measures = chain.run(exterior)
+        built = Built(True, "", tuple(ledger.gates), ledger.seconds, tuple(chain.left_out), measures)
+    except Refused as refusal:
+        (out / MANIFEST).unlink(missing_ok=True)
+        built = Built(False, str(refusal), tuple(ledger.gates), ledger.seconds, tuple(chain.left_out), {})
+    partial = out / f"{REPORT}.partial"
+    partial.write_text(json.dumps(asdict(built), indent=1))
+    partial.replace(out / REPORT)
+    return built
+
+
+def _check(episode: Episode, exterior: list[str]) -> None:
+    if episode.robot not in ("", "panda", "droid"):
+        raise InvalidInput(f"{episode.id} is of a {episode.robot!r}: twins are made of episodes of the Panda ('panda')")
+    if not exterior and WRIST not in episode.cameras:
+        raise InvalidInput(f"{episode.id} has no camera: a twin needs the films of the episode")
+    for name in episode.cameras:
+        recorded(episode, name)
+
+
+class _Chain:
+    """One build's stages, in order. Each leaves what the next needs in the ledger or in a file of its own."""
+
+    def __init__(
+        self, episode: Episode, out: Path, settings: BuildSettings, ledger: Ledger, report: Callable[[str], None]
+    ) -> None:
+        self._episode, self._out, self._settings, self._ledger, self._report = episode, out, settings, ledger, report
+        self.left_out: list[str] = []
+
+    def run(self, exterior: list[str]) -> dict[str, Any]:
+        for name in exterior:  # All of them first: a camera that moved is told at once.
+            self._ledger.run(f"steadiness {name}", lambda name=name: self._steadiness(name))  # type: ignore[misc]
+            self._ledger.insist(f"steadiness {name}")
+        cameras = self._exteriors(exterior)
+        wrist = self._wrist() if WRIST in self._episode.cameras else None
+        if wrist is None:
+            raise InvalidInput(
+                f"{self._episode.id} has no wrist camera: static cameras alone do not show a scene's depth"
+            )
+        plane, views = self._table(cameras, wrist)
+        things = find_or_load(self._ledger.path("things"), lambda: self._things(views, plane, cameras, wrist))
+        self._gaussians(views, plane, things.objects)
+        return self._finished(plane, things, cameras, wrist)
+
+    def _steadiness(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
+        gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
+        return {"moved": gate.value}, [gate]
+
+    def _exteriors(self, names: list[str]) -> dict[str, Camera]:
+        """Cameras that pass. One whose place stays uncertain is left out; one that contradicts the joints refuses."""
+        found: dict[str, Camera] = {}
+        for name in names:
+            stage = f"camera {name}"
+            facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
+            silhouette = next(gate for gate in self._ledger.gates if gate.stage == stage)
+            if not silhouette.passed:
+                raise Refused(silhouette)
+            if self._ledger.passed(stage):
+                found[name] = _camera(facts["camera"])
+            else:
+                self.left_out.append(name)
+        if names and not found:
+            raise Refused(next(gate for gate in self._ledger.gates if not gate.passed))
+        return found
+
+    def _exterior(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
+        fit = solve_exterior(self._episode, name, seed=self._settings.seed, focal=self._settings.focal(name))
+        facts = {"camera": _facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
+        return facts, [silhouette_gate(fit, name), certainty_gate(fit, name)]
+
+    def _wrist(self) -> Camera:
+        facts = self._ledger.run("camera wrist", self._hand_eye)
+        self._ledger.insist("camera wrist")
+        return _camera(facts["camera"])
+
+    def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
+        film = self._episode.cameras[WRIST].read()
+        height, width = film.shape[1:3]
+        poses = flange_poses(np.asarray(self._episode.joint_position))
+        focal = self._settings.focal(WRIST)
+        fit = solve_hand_eye(match_frames(film), poses, width, height, seed=self._settings.seed, focal=focal)
+        camera = Camera(width, height, fit.focal, fit.focal, width / 2, height / 2, fit.camera_to_flange)
+        facts = {
+            "camera": _facts(camera),
+            "share": fit.share,
+            "median_pixels": fit.median_pixels,
+            "position_error": fit.position_error,
+            "rotation_error": fit.rotation_error,
+        }
+        return facts, [epipolar_gate(fit), hand_eye_gate(fit)]
+
+    def _table(self, cameras: dict[str, Camera], wrist: Camera) -> tuple[SupportPlane, list[View]]:
+        views = posed_views(self._episode, cameras, wrist, self._settings.wrist_frames)
+
+        def compute() -> tuple[dict[str, Any], list[Gate]]:
+            settings = TableSettings(camera_metres=CAMERA_METRES, camera_degrees=CAMERA_DEGREES)
+            try:
+                table = find_table(views, settings=settings)
+            except InvalidInput as error:
+                gate = Gate("table", "cost of its texture", float("inf"), 0.0, False, str(error))
+                raise Refused(gate) from error
+            plane = {
+                **asdict(table.plane),
+                "normal": table.plane.normal.tolist(),
+                "outline": table.plane.outline.tolist(),
+            }
+            return {"plane": plane, "cameras": [_facts(view.camera) for view in table.views], "cost": table.cost}, []
+
+        facts = self._ledger.run("table", compute)
+        plane = {**facts["plane"], **{key: np.array(facts["plane"][key]) for key in ("normal", "outline")}}
+        moved = [replace(view, camera=_camera(each)) for view, each in zip(views, facts["cameras"], strict=True)]
+        return SupportPlane(**plane), moved
+
+    def _things(self, views: list[View], plane: SupportPlane, cameras: dict[str, Camera], wrist: Camera) -> Twin:
+        """What stands on the table, kept as a twin without pictures."""
+        empty = _no_gaussians()
+        found: list[TwinObject] = []
+
+        def compute() -> tuple[dict[str, Any], list[Gate]]:
+            found.extend(find_things(views, plane))
+            return {"things": len(found)}, []
+
+        counted = self._ledger.run("things", compute)["things"]
+        if not found and counted:
+            found.extend(find_things(views, plane))  # another run found them, and was cut off before they were kept
+        splats = {thing.name: empty for thing in found}
+        return Twin(empty, tuple(found), splats, plane, cameras, wrist, self._beginning())
+
+    def _gaussians(self, views: list[View], plane: SupportPlane, things: tuple[TwinObject, ...]) -> None:
+        def compute() -> tuple[dict[str, Any], list[Gate]]:
+            def step(progress: Any) -> None:
+                if progress.step % 100 == 0:
+                    self._report(f"scene {progress.step}/{progress.steps}")
+
+            checkpoint = self._ledger.path("fit.safetensors")
+            scene, quality = fit_scene(views, plane, things, self._settings.steps, checkpoint, step)
+            write_ply(self._ledger.path("scene.ply"), scene)
+            value = float(np.median(quality)) if len(quality) else 0.0
+            reason = (
+                "" if value >= LEAST_SCENE_PSNR else "views held out are not met: things move, or cameras are wrong"
+            )
+            gate = Gate("scene", "PSNR of views held out, dB", value, LEAST_SCENE_PSNR, not reason, reason)
+            return {"psnr": value, "gaussians": len(scene)}, [gate]
+
+        self._ledger.run("scene", compute)
+        self._ledger.insist("scene")
+
+    def _finished(self, plane: SupportPlane, things: Twin, cameras: dict[str, Camera], wrist: Camera) -> dict[str, Any]:
+        self._ledger.run("physics", lambda: _settled(plane, things.objects))
+        self._ledger.insist("physics")
+        scene = read_ply(self._ledger.path("scene.ply"))
+        labels = label_gaussians(scene, things.objects)
+        background, splats = split_gaussians(scene, things.objects, labels)
+        twin = Twin(background, things.objects, splats, plane, cameras, wrist, self._beginning())
+        replays = replay(twin, self._episode)
+        measures = {name: {"psnr": each.psnr, "ssim": each.ssim} for name, each in replays.items()}
+        picture_of(replays, self._out / "replay.png")
+        worst = min(each.psnr for each in replays.values())
+        reason = "" if worst >= LEAST_REPLAY_PSNR else "the twin does not look like its episode: see replay.png"
+        gate = Gate("replay", "PSNR of its worst camera, dB", worst, LEAST_REPLAY_PSNR, not reason, reason)
+        self._ledger.run("replay", lambda: (measures, [gate]))
+        self._ledger.insist("replay")
+        origin = {"episode": self._episode.id, "source": asdict(self._episode.source), "left_out": self.left_out,
+                  "gates": [asdict(each) for each in self._ledger.gates], "replay": measures}  # fmt: skip
+        save_twin(self._out, replace(twin, looks={name: each.look for name, each in replays.items()}, origin=origin))
+        return {"replay": measures, "things": len(things.objects)}
+
+    def _beginning(self) -> Beginning:
+        episode = self._episode
+        return Beginning(
+            joint_position=np.asarray(episode.joint_position, dtype=np.float64)[0],
+            gripper_position=float(np.asarray(episode.gripper_position)[0, 0]),
+            instruction=episode.instruction,
+            fps=float(episode.fps),
+            robot=episode.robot or "panda",
+            episode_id=episode.id,
+            task=episode.task,
+        )
+
+
+def find_or_load(folder: Path, make: Callable[[], Twin]) -> Twin:
+    """The twin kept in `folder`, or a new one that is kept there."""
+    try:
+        return load_twin(folder)
+    except InvalidInput:
+        twin = make()
+        save_twin(folder, twin)
+        return twin
+
+
+def _settled(plane: SupportPlane, things: tuple[TwinObject, ...]) -> tuple[dict[str, Any], list[Gate]]:
+    settled = settle(TwinPhysics(plane, things)) if things else ()
+    worst = max((each.distance for each in settled), default=0.0)
+    moved = [each.name for each in settled if not each.accepted]
+    reason = f"{', '.join(moved)} would not stay where it was seen: its shape or the table is wrong" if moved else ""
+    gate = Gate("physics", "distance that a thing settles by, m", worst, SETTLE_DISTANCE, not reason, reason)
+    return {"settled": [asdict(each) for each in settled]}, [gate]
+
+
+def _no_gaussians() -> Any:
+    import torch
+
+    from real2sim.splats.gaussians import Gaussians
+
+    return Gaussians(torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), -7.0), torch.full((1,), -9.0),
+                     torch.zeros(1, 1, 3))  # fmt: skip
+
+
+def _facts(camera: Camera) -> dict[str, Any]:
+    return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
+
+
+def _camera(facts: dict[str, Any]) -> Camera:
+    return Camera(**{**facts, "camera_to_base": np.array(facts["camera_to_base"])})

@@ -1,0 +1,89 @@
+"""The scene's Gaussians from posed frames, begun where the table, the things on it and stereo say that surfaces are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from arena.contracts import FloatArray
+from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of
+from real2sim.splats.gaussians import Gaussians
+from real2sim.splats.planar import plane_depths, plane_texture
+from real2sim.splats.start import random_points, start_from_points
+from real2sim.splats.sweep import SweepSettings, sweep_depths, sweep_points
+from real2sim.splats.views import View
+from real2sim.twin.library import open3d
+from real2sim.twin.objects import TwinObject
+from real2sim.twin.support import SupportPlane
+
+HELD_OUT_EVERY = 7
+PLANE_SPACING = 0.012
+ON_THINGS = 400
+"""Points on each thing that its Gaussians start from."""
+STEREO, ANYWHERE = 2500, 800
+KNOWN_OPACITY = 0.5
+
+
+def fit_scene(
+    views: Sequence[View],
+    plane: SupportPlane,
+    things: Sequence[TwinObject],
+    steps: int,
+    checkpoint: Path,
+    report: Callable[[Progress], None] | None = None,
+) -> tuple[Gaussians, FloatArray]:
+    """The Gaussians, and the PSNR in dB `(K,)` of every seventh view of the wrist, which they were not fitted to."""
+    moving = [view for view in views if view.name.startswith("wrist/")]
+    held_out = moving[3::HELD_OUT_EVERY]
+    kept = [view for view in views if all(view is not other for other in held_out)]
+    swept = sweep_depths(kept, SweepSettings())
+    on_things, colors_on_things = _things_points(things, kept)
+    texture = plane_texture(kept, plane.normal, plane.height, plane.outline, on_things, PLANE_SPACING)
+    flat = plane_depths(kept, texture)
+    depths = np.where(flat > 0, flat, swept)
+    off_plane = np.where(flat > 0, 0.0, swept)
+    parts = [
+        (texture.points[texture.known], texture.colors[texture.known]),
+        (on_things, colors_on_things),
+        sweep_points(kept, off_plane, STEREO, seed=0),
+        random_points(kept, ANYWHERE, 0.3, 3.0, seed=0),
+    ]
+    points, colors = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    start = start_from_points(points, colors.clip(0, 1), degree=1, opacity=KNOWN_OPACITY)
+    fitted = fit(kept, start, FitSettings(steps=steps), depths=depths, checkpoint=checkpoint, report=report)
+    return fitted, psnr_of(fitted, held_out) if held_out else np.zeros(0)
+
+
+def _things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[FloatArray, FloatArray]:
+    """Points on the things' surfaces `(N, 3)` m, and the medians of their colours in the views that face them."""
+    points, colors = [np.zeros((0, 3))], [np.zeros((0, 3))]
+    for thing in things:
+        mesh = open3d.geometry.TriangleMesh(
+            open3d.utility.Vector3dVector(thing.mesh.vertices), open3d.utility.Vector3iVector(thing.mesh.triangles)
+        )
+        mesh.compute_triangle_normals()
+        open3d.utility.random.seed(0)
+        cloud = mesh.sample_points_uniformly(ON_THINGS, use_triangle_normal=True)
+        rotation, origin = thing.body_to_base[:3, :3], thing.body_to_base[:3, 3]
+        place, normal = np.asarray(cloud.points) @ rotation.T + origin, np.asarray(cloud.normals) @ rotation.T
+        points.append(place)
+        colors.append(_seen(place, normal, views))
+    return np.concatenate(points), np.concatenate(colors)
+
+
+def _seen(points: FloatArray, normals: FloatArray, views: Sequence[View]) -> FloatArray:
+    seen = np.full((len(views), len(points), 3), np.nan)
+    for index, view in enumerate(views):
+        pixels, depth = view.camera.project(points)
+        column, row = np.floor(np.clip(pixels, -1, 1e5)).astype(int).T
+        inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < view.camera.width) & (row < view.camera.height)
+        facing = ((view.camera.camera_to_base[:3, 3] - points) * normals).sum(1) > 0
+        usable = inside & facing
+        usable[usable] &= view.mask[row[usable], column[usable]]
+        seen[index, usable] = view.image[row[usable], column[usable]] / 255
+    known = np.isfinite(seen[..., 0]).any(0)
+    colors = np.full((len(points), 3), 0.5)
+    colors[known] = np.nanmedian(seen[:, known], axis=0)
+    return colors
