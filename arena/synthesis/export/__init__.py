@@ -1,4 +1,4 @@
-"""Trajectories to datasets that other people's training code reads: LeRobotDataset v3.0, and v2.1 with openpi's names."""
+"""Trajectories to datasets that training code reads: LeRobotDataset v3.0, and v2.1 with openpi's names."""
 
 from arena.synthesis.export.run import ExportReport, export_dataset
 from arena.synthesis.export.targets import FORMATS, TARGETS, ExportSpec, Format, Target

@@ -14,8 +14,8 @@ MUST_NOT = (
     "**As evidence that a robot can do something.** Imagined frames show what a model believes, not what happened.",
     "**To measure a policy, a world model or a judge.** What was selected by a judge flatters everything that agrees "
     "with that judge, above all the judge itself.",
-    "**As demonstrations of safe behaviour.** No contact force, no collision and no person near the robot was simulated "
-    "or checked.",
+    "**As demonstrations of safe behaviour.** No contact force, collision or person near the robot was simulated or "
+    "checked.",
     "**To train a world model or a judge as if it were recorded.** They would learn their own mistakes.",
     "**Without its `synthetic` column.** Keep it when you filter, mix or upload the episodes.",
 )

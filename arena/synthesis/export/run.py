@@ -1,4 +1,4 @@
-"""One export from trajectories to a finished dataset: streamed, resumed where it was interrupted, there whole or not."""
+"""One export from trajectories to a finished dataset: streamed, resumable, there whole or not at all."""
 
 from __future__ import annotations
 

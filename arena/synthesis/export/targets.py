@@ -26,7 +26,7 @@ OPENPI_CAMERAS = MappingProxyType(
 
 @dataclass(frozen=True)
 class Format:
-    """A layout on disk: `version` is LeRobot's, `prefix` precedes cameras' names, `openpi` says whose names are used."""
+    """A layout on disk: `version` is LeRobot's, `prefix` precedes cameras' names, `openpi` has names of its own."""
 
     name: str
     version: str
