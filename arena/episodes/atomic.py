@@ -76,12 +76,17 @@ def atomic_directory(final: Path, *, replace: bool = False) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".partial", dir=final.parent))
     try:
         yield temporary
-        _write_manifest(temporary)
-        _sync_tree(temporary)
-        temporary.chmod(0o755)  # mkdtemp makes it private, which would hide artifacts from other workers' users
-        _move_into_place(temporary, final, replace)
+        seal_directory(temporary, final, replace=replace)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def seal_directory(temporary: Path, final: Path, *, replace: bool = False) -> None:
+    """Make `temporary`, a finished folder of the same file system, the artifact `final`: manifest, sync, rename."""
+    _write_manifest(temporary)
+    _sync_tree(temporary)
+    temporary.chmod(0o755)  # mkdtemp makes it private, which would hide artifacts from other workers' users
+    _move_into_place(temporary, final, replace)
     _sync(final.parent)
 
 

@@ -40,7 +40,7 @@ def write_video(
     _check_frame(first, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial, av.open(str(partial), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(60_000))
+        stream = container.add_stream(codec, rate=rate_of(fps))
         if not isinstance(stream, VideoStream):
             raise InvalidInput(f"{codec} is no video codec")
         stream.height, stream.width, stream.pix_fmt = first.shape[0], first.shape[1], "yuv420p"
@@ -52,6 +52,11 @@ def write_video(
                 raise InvalidInput(f"{path}: a frame is {frame.shape} {frame.dtype}, the first is {first.shape} uint8")
             container.mux(stream.encode(VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def rate_of(fps: float) -> Fraction:
+    """A frame rate as encoders take it."""
+    return Fraction(fps).limit_denominator(60_000)
 
 
 def _check_frame(frame: Frames, path: Path) -> None:

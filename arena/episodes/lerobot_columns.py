@@ -51,11 +51,10 @@ def lerobot_declaration(root: Path, features: Mapping[str, Any], given: Declarat
         )
         action = _own_action(root, widths) or _droid_action(widths)
     elif widths.get("joint_position") == 7 and widths.get("gripper_position") == 1:
-        # openpi's names. Its `actions` are joint velocities in one example and positions in another: not taken.
-        state, action = (
-            StateDeclaration("recorded", _gripper("gripper_position"), None, _span("joint_position", 7)),
-            None,
-        )
+        # openpi's names. Its `actions` are joint velocities in one example and positions in another: taken only from
+        # datasets that were written here.
+        state = StateDeclaration("recorded", _gripper("gripper_position"), None, _span("joint_position", 7))
+        action = _own_action(root, widths, layout.ACTIONS)
     else:
         raise UndeclaredLayout(
             f"{root}: nothing says which features are the robot's pose and gripper ({', '.join(sorted(features))}); "
@@ -65,18 +64,20 @@ def lerobot_declaration(root: Path, features: Mapping[str, Any], given: Declarat
     return Declaration(root / layout.INFO, "lerobot", state, cameras, success=success, action=action)
 
 
-def _own_action(root: Path, widths: Mapping[str, int]) -> ActionDeclaration | None:
+def _own_action(root: Path, widths: Mapping[str, int], feature: str = layout.ACTION) -> ActionDeclaration | None:
     path = root / layout.DECLARATION
-    if not path.exists() or layout.ACTION not in widths:
+    if not path.exists() or feature not in widths:
         return None
+    declared = read_json(path)
     try:
-        space = ActionSpace(str(read_json(path).get("action_space")))
-    except ValueError:
-        raise BadAnnotation(f"{path}: action_space is not one of {', '.join(ActionSpace)}") from None
-    if widths[layout.ACTION] != space.width:
-        raise BadAnnotation(f"{path}: {space} has {space.width} numbers, but the actions have {widths[layout.ACTION]}")
-    gripper = Gripper(Columns(layout.ACTION, (space.width - 1,)), open=0.0, closed=1.0)
-    return ActionDeclaration("recorded", space, _span(layout.ACTION, space.width - 1), gripper)
+        space, scale = ActionSpace(str(declared.get("action_space"))), float(declared.get("velocity_scale", 1.0))
+    except (ValueError, TypeError):
+        raise BadAnnotation(f"{path}: action_space is not one of {', '.join(ActionSpace)}, or no scale") from None
+    if widths[feature] != space.width:
+        raise BadAnnotation(f"{path}: {space} has {space.width} numbers, but the actions have {widths[feature]}")
+    gripper = Gripper(Columns(feature, (space.width - 1,)), open=0.0, closed=1.0)
+    arm = Columns(feature, tuple(range(space.width - 1)), (scale,) * (space.width - 1))
+    return ActionDeclaration("recorded", space, arm, gripper)
 
 
 def _droid_action(widths: Mapping[str, int]) -> ActionDeclaration | None:

@@ -14,7 +14,7 @@ Stats = dict[str, NDArray[Any]]
 """`min max mean std count` and the quantiles `q01 q10 q50 q90 q99` of one feature."""
 
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
-_SAMPLED_FRAMES = 32
+SAMPLED_FRAMES = 32
 
 
 def vector_stats(values: NDArray[Any]) -> Stats:
@@ -29,7 +29,7 @@ def vector_stats(values: NDArray[Any]) -> Stats:
 
 def image_stats(frames: Frames) -> Stats:
     """Statistics per colour channel over evenly sampled frames of `(T, H, W, 3)`; each is `(3, 1, 1)` in [0, 1]."""
-    sampled = np.unique(np.linspace(0, len(frames) - 1, _SAMPLED_FRAMES).round().astype(int))
+    sampled = np.unique(np.linspace(0, len(frames) - 1, SAMPLED_FRAMES).round().astype(int))
     # A channel has 256 levels, so its histogram says everything, ten times faster than sorting its pixels.
     histograms = [np.bincount(frames[sampled, :, :, channel].ravel(), minlength=256) for channel in range(3)]
     channels = [_level_stats(histogram) for histogram in histograms]

@@ -8,7 +8,6 @@ and renamed.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arena.contracts import ActionSpace, FloatArray, Frames, InvalidInput
 from arena.episodes import lerobot_layout as layout
@@ -26,6 +24,7 @@ from arena.episodes.encode import write_video
 from arena.episodes.errors import InvalidStates, LengthMismatch, MissingCamera
 from arena.episodes.files import read_json, read_parquet
 from arena.episodes.lerobot_stats import Stats, aggregate_stats, image_stats, vector_stats
+from arena.episodes.lerobot_tables import feature_descriptions, frames_table, parquet_bytes, tasks_table
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class LeRobotWriter:
         if not self._rows:
             raise InvalidInput(f"{self._root}: a dataset without episodes cannot be finished")
         tasks = list(dict.fromkeys(row["tasks"][0] for row in self._rows))
-        atomic_write(self._root / layout.TASKS_V30, _parquet_bytes(_tasks_table(tasks)))
+        atomic_write(self._root / layout.TASKS_V30, parquet_bytes(tasks_table(tasks)))
         stats = {name: aggregate_stats([_row_stats(row, name) for row in self._rows]) for name in self._features()}
         listed = {name: {key: value.tolist() for key, value in part.items()} for name, part in stats.items()}
         atomic_write(self._root / layout.STATS, json.dumps(listed, indent=1).encode())
@@ -201,21 +200,12 @@ class LeRobotWriter:
         return self._root / template.format(chunk_index=chunk_index, file_index=file_index, video_key=key)
 
     def _write_table(self, template: str, index: int, table: pa.Table) -> None:
-        atomic_write(self._path(template, index), _parquet_bytes(table))
+        atomic_write(self._path(template, index), parquet_bytes(table))
 
     def _frames_table(self, columns: _Columns, index: int, task_index: int) -> pa.Table:
-        arrays = {}
-        for name, values in columns.values.items():
-            flat = pa.array(values.ravel(), pa.float32())
-            # LeRobot stores a single number as a scalar column, more as lists of fixed length.
-            arrays[name] = flat if values.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-        step = np.arange(len(columns))
-        arrays["timestamp"] = pa.array(step / self._fps, pa.float32())
-        arrays["frame_index"] = pa.array(step, pa.int64())
-        arrays["episode_index"] = pa.array(np.full_like(step, index), pa.int64())
-        arrays["index"] = pa.array(step + self._total_frames(), pa.int64())
-        arrays["task_index"] = pa.array(np.full_like(step, task_index), pa.int64())
-        return pa.table(arrays)
+        return frames_table(
+            columns.values, self._fps, episode_index=index, first=self._total_frames(), task_index=task_index
+        )
 
     def _episode_row(self, index: int, length: int, instruction: str, stats: Mapping[str, Stats]) -> dict[str, Any]:
         chunk_index, file_index = divmod(index, layout.CHUNK_SIZE)
@@ -252,36 +242,8 @@ class LeRobotWriter:
             "splits": {"train": f"0:{len(self._rows)}"},
             "data_path": layout.DATA_V30,
             "video_path": layout.VIDEO_V30,
-            "features": self._feature_descriptions(),
+            "features": feature_descriptions(self._features(videos=False), self._cameras, self._fps),
         }
-
-    def _feature_descriptions(self) -> dict[str, Any]:
-        features: dict[str, Any] = {}
-        for name, width in self._features(videos=False).items():
-            joints = name == layout.JOINTS or (name == layout.ACTION and width == 8)
-            axes = (*(f"joint_{i}" for i in range(7)), "gripper") if joints else layout.AXES
-            names = list(axes[:width]) if width > 1 else ["gripper"]
-            features[name] = {"dtype": "float32", "shape": [width], "names": names}
-        for name, (height, width) in self._cameras.items():
-            features[layout.CAMERA + name] = {
-                "dtype": "video",
-                "shape": [height, width, 3],
-                "names": ["height", "width", "channels"],
-                "info": {
-                    "video.height": height,
-                    "video.width": width,
-                    "video.codec": "h264",
-                    "video.pix_fmt": "yuv420p",
-                    "video.is_depth_map": False,
-                    "video.fps": self._fps,
-                    "video.channels": 3,
-                    "has_audio": False,
-                },
-            }
-        defaults = {
-            name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in layout.DEFAULT_FEATURES.items()
-        }
-        return features | defaults
 
 
 def _row_stats(row: Mapping[str, Any], feature: str) -> Stats:
@@ -293,21 +255,3 @@ def _episode_schema(row: Mapping[str, Any]) -> pa.Schema:
     """Inferred types, but for the success, which may be unknown in one episode and known in the next."""
     inferred = pa.Table.from_pylist([dict(row)]).schema
     return inferred.set(inferred.get_field_index("success"), pa.field("success", pa.bool_()))
-
-
-def _tasks_table(tasks: list[str]) -> pa.Table:
-    """Instructions and their indices; the metadata makes pandas read the instruction as the index, as LeRobot does."""
-    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(tasks, pa.string())})
-    described = [("task_index", "int64", "int64"), ("task", "unicode", "object")]
-    columns = [
-        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
-        for name, kind, numpy in described
-    ]
-    pandas = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
-    return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
-
-
-def _parquet_bytes(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="snappy")
-    return buffer.getvalue()
