@@ -287,8 +287,9 @@ def _no_gaussians() -> Any:
 
     from real2sim.splats.gaussians import Gaussians
 
-    return Gaussians(torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), -7.0), torch.full((1,), -9.0),
-                     torch.zeros(1, 1, 3))  # fmt: skip
+    unturned = torch.tensor([[1.0, 0, 0, 0]])
+    size, opacity = torch.full((1, 3), -7.0), torch.full((1,), -9.0)
+    return Gaussians(torch.zeros(1, 3), unturned, size, opacity, torch.zeros(1, 1, 3))
 
 
 def _facts(camera: Camera) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import numpy as np
 from arena.contracts import Episode
 from real2sim.cameras.gates import Gate
 
-
 KEY = "key.txt"
 
 

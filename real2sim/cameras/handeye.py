@@ -111,7 +111,7 @@ def solve_hand_eye(
 
 
 class _Problem:
-    """A camera is seven numbers: a rotation vector to the flange's frame, a position in m, log focal length in widths."""
+    """A camera is seven numbers: rotation vector to the flange's frame, position in m, log focal length in widths."""
 
     def __init__(self, matches: Matches, flange_to_base: FloatArray, width: int, height: int) -> None:
         self.matches, self.width, self.unit = matches, width, width / 160.0

@@ -1,9 +1,9 @@
 """A finished twin: everything that a policy acts in, and the folder that it is kept in.
 
-    twin.json               cameras, objects' poses and guesses, gates, where it came from; written last
-    background.ply          the scene's Gaussians in the robot's base frame (the standard 3DGS format)
-    objects/NAME.ply        each object's Gaussians in its body's frame
-    geometry.safetensors    meshes, convex parts, and the support plane's outline
+twin.json               cameras, objects' poses and guesses, gates, where it came from; written last
+background.ply          the scene's Gaussians in the robot's base frame (the standard 3DGS format)
+objects/NAME.ply        each object's Gaussians in its body's frame
+geometry.safetensors    meshes, convex parts, and the support plane's outline
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from real2sim.twin.color import ColorResponse
 from real2sim.twin.control import Servo
 from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.render import Look
+from real2sim.twin.solids import SHAPES, Shape
 from real2sim.twin.support import SupportPlane
 
 MANIFEST, BACKGROUND, OBJECTS, GEOMETRY = "twin.json", "background.ply", "objects", "geometry.safetensors"
@@ -174,6 +175,7 @@ def _object_facts(thing: TwinObject) -> dict[str, Any]:
         "parts": len(thing.parts),
         "mass": asdict(thing.mass),
         "friction": asdict(thing.friction),
+        "shape": thing.shape,
     }
 
 
@@ -189,7 +191,14 @@ def _object(facts: Mapping[str, Any], geometry: Mapping[str, Any]) -> TwinObject
         parts=tuple(mesh(f"part_{i}") for i in range(facts["parts"])),
         mass=Guess(**facts["mass"]),
         friction=Guess(**facts["friction"]),
+        shape=_shape(facts["shape"]),
     )
+
+
+def _shape(name: str | None) -> Shape | None:
+    if name is not None and name not in SHAPES:
+        raise ValueError(f"no shape is called {name!r}")
+    return name
 
 
 def _plane(facts: Mapping[str, Any], outline: FloatArray) -> SupportPlane:

@@ -20,6 +20,7 @@ from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.views import unproject
 from real2sim.twin.carve import DepthPicture, Mesh, NothingSolid, carve
 from real2sim.twin.library import coacd, open3d
+from real2sim.twin.solids import Shape
 from real2sim.twin.support import SupportPlane
 
 
@@ -63,7 +64,10 @@ class ObjectSettings:
 @dataclass(frozen=True)
 class TwinObject:
     """`mesh` and convex `parts` in the body's frame, whose origin is the middle of the box of `size` `(3,)` m; its z
-    axis is the plane's normal, its x axis the longer side. `body_to_base` `(4, 4)` is where it was seen."""
+    axis is the plane's normal, its x axis the longer side. `body_to_base` `(4, 4)` is where it was seen.
+
+    A thing of a known `shape` fills that box as it, and collides as it: a ball of facets would roll on to its next.
+    """
 
     name: str
     body_to_base: FloatArray
@@ -72,6 +76,7 @@ class TwinObject:
     parts: tuple[Mesh, ...]
     mass: Guess
     friction: Guess
+    shape: Shape | None = None
 
 
 def cloud_from(pictures: Sequence[DepthPicture]) -> FloatArray:

@@ -198,14 +198,11 @@ def _add_object(spec: Any, thing: TwinObject) -> None:
         name=thing.name, pos=thing.body_to_base[:3, 3], quat=mujoco_quaternion(thing.body_to_base[:3, :3])
     )
     body.add_freejoint(name=thing.name)
-    parts = [part for part in thing.parts if part.volume > _TINY] or [thing.mesh]
-    total = sum(part.volume for part in parts)
-    for index, part in enumerate(parts):
+    for index, (form, share) in enumerate(_forms(spec, thing)):
         body.add_geom(
             name=f"{thing.name}/part_{index}",
-            type=mujoco.mjtGeom.mjGEOM_MESH,
-            meshname=_add_mesh(spec, f"{thing.name}/part_{index}", part),
-            mass=thing.mass.value * part.volume / total,
+            **form,
+            mass=thing.mass.value * share,
             friction=[thing.friction.value, 0.005, ROLLING],
             condim=6,
             priority=1,
@@ -220,6 +217,25 @@ def _add_object(spec: Any, thing: TwinObject) -> None:
         conaffinity=0,
         group=1,
     )
+
+
+def _forms(spec: Any, thing: TwinObject) -> list[tuple[dict[str, Any], float]]:
+    """What a thing collides as, each with its share of the volume."""
+    x, y, z = thing.size / 2
+    if thing.shape is not None:
+        kind, size = {
+            "box": (mujoco.mjtGeom.mjGEOM_BOX, [x, y, z]),
+            "cylinder": (mujoco.mjtGeom.mjGEOM_CYLINDER, [(x + y) / 2, z, 0]),
+            "ellipsoid": (mujoco.mjtGeom.mjGEOM_ELLIPSOID, [x, y, z]),
+        }[thing.shape]
+        return [({"type": kind, "size": size}, 1.0)]
+    parts = [part for part in thing.parts if part.volume > _TINY] or [thing.mesh]
+    total = sum(part.volume for part in parts)
+    return [
+        ({"type": mujoco.mjtGeom.mjGEOM_MESH, "meshname": _add_mesh(spec, f"{thing.name}/part_{index}", part)},
+         part.volume / total)
+        for index, part in enumerate(parts)
+    ]  # fmt: skip
 
 
 def _add_mesh(spec: Any, name: str, mesh: Mesh) -> str:

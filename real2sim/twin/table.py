@@ -176,7 +176,6 @@ def _refined_plane(parameters: FloatArray, pictures: Sequence[_Picture], setting
         raise InvalidInput("no table: fewer than two photographs show the same part of a level plane within reach")
     simplex = parameters + np.array([[0, 0, 0], [0.01, 0, 0], [0, 0.02, 0], [0, 0, 0.02]])
 
-
     def cost(values: FloatArray) -> float:
         tilt = np.degrees(np.arctan(np.hypot(*values[1:])))
         return _cost(values, pictures, settings) + LEVEL * float(tilt**2)
@@ -186,9 +185,7 @@ def _refined_plane(parameters: FloatArray, pictures: Sequence[_Picture], setting
     return np.asarray(found.x)
 
 
-def _moved_cameras(
-    parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings
-) -> list[_Picture]:
+def _moved_cameras(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> list[_Picture]:
     """Each camera one Gauss-Newton step towards what all other photographs say of the table."""
     points = _grid(parameters, settings)
     expected = others(np.stack([picture.colors(points) for picture in pictures]))

@@ -76,9 +76,7 @@ class FittedSolid:
     views: int
 
 
-def find_things(
-    views: Sequence[View], plane: SupportPlane, settings: ThingSettings | None = None
-) -> list[TwinObject]:
+def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSettings | None = None) -> list[TwinObject]:
     """Everything that stands on the plane, best explained first, named `object_1` and so on.
 
     `views` and `plane` are best those of `table.find_table`: what cameras are wrong by is then small. Raises
@@ -309,4 +307,4 @@ def twin_object(name: str, fit: FittedSolid) -> TwinObject:
     mesh = solid.mesh()
     mass = Guess(*(mesh.volume * density for density in (DENSITY.value, DENSITY.low, DENSITY.high)))
     pose = fit.plane_to_base @ solid.body_to_plane
-    return TwinObject(name, pose, solid.size, mesh, (convex_hull(mesh),), mass, FRICTION)
+    return TwinObject(name, pose, solid.size, mesh, (convex_hull(mesh),), mass, FRICTION, solid.shape)

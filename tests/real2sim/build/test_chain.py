@@ -1,0 +1,120 @@
+"""The chain from an episode to a twin: what it refuses at once, how it resumes, and once as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arena.contracts import Episode, InvalidInput, Source
+from real2sim.build import build_twin
+from real2sim.build.ledger import Ledger, Refused, episode_key
+from real2sim.cameras.gates import Gate
+from real2sim.truth.episode import MemoryFrames
+
+
+def an_episode(frames: int = 20) -> Episode:
+    film = np.random.default_rng(0).integers(0, 256, (frames, 24, 40, 3), dtype=np.uint8)
+    return Episode(
+        id="episode-1",
+        cameras={"exterior_1": MemoryFrames(film), "wrist": MemoryFrames(film)},
+        fps=5.0,
+        cartesian_position=np.zeros((frames, 6)),
+        gripper_position=np.zeros((frames, 1)),
+        instruction="",
+        source=Source("truth", ""),
+        joint_position=np.random.default_rng(1).normal(0, 0.3, (frames, 7)),
+        robot="panda",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: replace(e, joint_position=None), "needs the robot's joints in rad"),
+        (lambda e: replace(e, joint_position=np.degrees(e.joint_position)), "must be in rad"),
+        (lambda e: an_episode(5), "5 frames"),
+        (lambda e: replace(e, robot="sawyer"), "episodes of the Panda"),
+        (lambda e: replace(e, cameras={}), "needs the films"),
+    ],
+)
+def test_an_episode_that_no_twin_can_be_made_of_is_refused_with_one_line(
+    change: Callable[[Episode], Episode], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match=message) as refusal:
+        build_twin(change(an_episode()), tmp_path / "twin")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "twin").exists()
+
+
+def test_a_camera_that_was_knocked_refuses_the_twin_at_once(tmp_path: Path) -> None:
+    film = np.kron(np.random.default_rng(0).integers(0, 256, (12, 20, 3)), np.ones((2, 2, 1))).astype(np.uint8)
+    frames = np.stack([np.roll(film, 6 * (t >= 10), axis=1) for t in range(20)])
+    episode = replace(an_episode(), cameras={"exterior_1": MemoryFrames(frames)})
+    built = build_twin(episode, tmp_path)
+    assert not built.accepted
+    assert "exterior_1 moved" in built.reason
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["accepted"] is False
+    assert report["gates"][0]["passed"] is False
+    assert not (tmp_path / "twin.json").exists()
+
+
+def counted(calls: list[int]) -> Callable[[], tuple[dict[str, Any], list[Gate]]]:
+    def compute() -> tuple[dict[str, Any], list[Gate]]:
+        calls.append(1)
+        return {"value": 3}, [Gate("stage", "metric", 1.0, 2.0, False, "too low")]
+
+    return compute
+
+
+def test_a_stage_that_is_done_is_not_done_again_until_its_inputs_change(tmp_path: Path) -> None:
+    calls: list[int] = []
+    for key, expected in (("a", 1), ("a", 1), ("b", 2)):
+        ledger = Ledger(tmp_path, key, lambda line: None)
+        assert ledger.run("stage", counted(calls)) == {"value": 3}
+        assert len(calls) == expected
+        with pytest.raises(Refused, match="too low"):
+            ledger.insist("stage")
+
+
+def test_a_stage_that_was_cut_off_while_writing_is_done_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+    Ledger(tmp_path, "a", lambda line: None).run("stage", counted(calls))
+    (tmp_path / "stages" / "stage.json").write_text('{"found": {"va')
+    Ledger(tmp_path, "a", lambda line: None).run("stage", counted(calls))
+    assert len(calls) == 2
+
+
+def test_a_key_is_of_pictures_joints_settings_and_code() -> None:
+    episode = an_episode()
+    other = replace(episode, joint_position=np.asarray(episode.joint_position) + 1e-6)
+    keys = {episode_key(episode, "s", "c"), episode_key(other, "s", "c"), episode_key(episode, "t", "c")}
+    assert len(keys | {episode_key(episode, "s", "d"), episode_key(an_episode(19), "s", "c")}) == 5
+    assert episode_key(an_episode(), "s", "c") == episode_key(episode, "s", "c")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_an_episode_becomes_a_twin(tmp_path: Path) -> None:
+    from real2sim.truth import make_truth
+    from real2sim.truth.objects import object_errors
+    from real2sim.twin.bundle import load_twin
+
+    truth = make_truth(4)
+    built = build_twin(truth.episode, tmp_path)
+    assert built.accepted, built.reason
+    twin = load_twin(tmp_path)
+    assert twin.wrist is not None
+    assert np.linalg.norm(twin.wrist.camera_to_base[:3, 3] - truth.hand_eye[:3, 3]) < 0.005
+    errors = object_errors(twin.objects, truth.objects)
+    assert np.median(errors.position_cm) < 1
+    assert not errors.stray
+    lines: list[str] = []
+    build_twin(truth.episode, tmp_path, report=lines.append)
+    assert lines == []  # every stage was read
