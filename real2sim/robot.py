@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,9 +10,12 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.engine import mujoco
+from real2sim.robot_files import panda_mjcf
 
 FLANGE_OFFSET = 0.107
 """Metres from the Panda's `link7` to its flange, along link7's z axis."""
+INVERSE_STEPS, INVERSE_TOLERANCE = 40, 1e-5
+"""Inverse kinematics end after so many steps, or when no part of the error is larger, in m and rad."""
 _DEAD_WEIGHT = ("asset", "actuator", "geom", "camera")
 """What of a robot's MJCF its kinematics do not need: reading the meshes would take seconds."""
 
@@ -55,18 +57,45 @@ class PandaKinematics:
             position[row] = self._data.xpos[self._last_link] + FLANGE_OFFSET * rotation[row][:, 2]
         return position, rotation
 
+    def inverse(self, cartesian_position: FloatArray, start: FloatArray) -> FloatArray:
+        """`(7,)` rad near `start` `(7,)` whose flange is at `cartesian_position` `(6,)`, by damped least squares
+        within the joints' limits (Levenberg and Marquardt's method, as Sugihara 2011 uses it for arms).
 
-def panda_mjcf() -> Path:
-    """robosuite's Panda. robosuite itself is not imported: its own dependencies hold numpy below 2."""
-    spec = importlib.util.find_spec("robosuite")
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(root) / "models" / "assets" / "robots" / "panda" / "robot.xml"
-        if path.is_file():
-            return path
-    raise InvalidInput(
-        "the Panda's model is missing (models/assets/robots/panda/robot.xml of robosuite): "
-        "pip install --no-deps robosuite==1.5.2"
-    )
+        Where it cannot be reached, the joints come as near as they can. Of the arm's spare freedom, they stay near
+        `start`.
+        """
+        goal = np.asarray(cartesian_position, dtype=np.float64)
+        turn = Rotation.from_euler("xyz", goal[3:])
+        low, high = self._model.jnt_range.T
+        joints = np.clip(np.asarray(start, dtype=np.float64), low, high)
+        error = self._error(joints, goal[:3], turn)
+        damping = 1e-3
+        for _ in range(INVERSE_STEPS):
+            if np.abs(error).max() < INVERSE_TOLERANCE:
+                break
+            jacobian = self._jacobian(joints)
+            square = jacobian.T @ jacobian + damping * np.eye(7)
+            trial = np.clip(joints + np.linalg.solve(square, jacobian.T @ error), low, high)
+            remaining = self._error(trial, goal[:3], turn)
+            if np.linalg.norm(remaining) < np.linalg.norm(error):
+                joints, error, damping = trial, remaining, max(damping / 5, 1e-9)
+            else:
+                damping *= 10
+        return joints
+
+    def _error(self, joints: FloatArray, position: FloatArray, turn: Rotation) -> FloatArray:
+        """`(6,)`, m and rad, in the base frame: how far it still is. Leaves the model at `joints`."""
+        at, rotation = self.forward_matrix(joints[None])
+        missing = (turn * Rotation.from_matrix(rotation[0]).inv()).as_rotvec()
+        return np.concatenate([position - at[0], missing])
+
+    def _jacobian(self, joints: FloatArray) -> FloatArray:
+        """`(6, 7)`, of the flange's position and rotation."""
+        at, _ = self.forward_matrix(joints[None])
+        mujoco.mj_comPos(self._model, self._data)
+        jacobian = np.zeros((6, 7))
+        mujoco.mj_jac(self._model, self._data, jacobian[:3], jacobian[3:], at[0], self._last_link)
+        return jacobian
 
 
 def _skeleton(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import weakref
 from typing import Any
 
@@ -43,8 +44,10 @@ class Eye:
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = [int(group in groups) for group in range(6)]
         self._option.sitegroup[:] = 0
-        # Renderers that are left to the garbage collector at exit outlive EGL and print tracebacks.
+        # Renderers that are left to the garbage collector at exit outlive EGL and print tracebacks. What is registered
+        # last runs first: EGL's own end was registered when the renderer was made.
         self.close = weakref.finalize(self, self._renderer.close)
+        atexit.register(self.close)
 
     def colour(self, data: Any, camera: Camera) -> Frames:
         """`(H, W, 3)`. Kinematics have to be those of `data`'s joints."""

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from arena.contracts import Episode, InvalidInput
+from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
-from real2sim.build.posed import flange_poses, posed_views
+from real2sim.build.posed import posed_views
 from real2sim.build.scene import fit_scene
-from real2sim.build.verify import picture_of, replay
+from real2sim.build.verify import picture_of, reached_error, replay
 from real2sim.camera import Camera
 from real2sim.cameras import solve_exterior
 from real2sim.cameras.exterior import recorded
@@ -24,8 +25,10 @@ from real2sim.cameras.matching import match_frames
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.splats.views import View
 from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, save_twin
+from real2sim.twin.control import Servo, commanded_joints, identify_servo
 from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
 from real2sim.twin.physics import SETTLE_DISTANCE, TwinPhysics, settle
+from real2sim.twin.pictures import flange_poses
 from real2sim.twin.support import SupportPlane
 from real2sim.twin.table import TableSettings, find_table
 from real2sim.twin.things import find_things
@@ -33,6 +36,8 @@ from real2sim.twin.things import find_things
 REPORT = "report.json"
 LEAST_SCENE_PSNR, LEAST_REPLAY_PSNR = 20.0, 16.0
 """dB, of the wrist's views held out of the fit, and of the replay's worst camera."""
+MOST_UNEXPLAINED = 0.1
+"""Rad, of an arm's motion that its commands do not explain."""
 WRIST = "wrist"
 CAMERA_METRES, CAMERA_DEGREES = 0.003, 0.1
 """What cameras are still moved by to agree about the table (standard deviations)."""
@@ -122,10 +127,11 @@ class _Chain:
             raise InvalidInput(
                 f"{self._episode.id} has no wrist camera: static cameras alone do not show a scene's depth"
             )
+        servo = self._servo()
         plane, views = self._table(cameras, wrist)
         things = find_or_load(self._ledger.path("things"), lambda: self._things(views, plane, cameras, wrist))
-        self._gaussians(views, plane, things.objects)
-        return self._finished(plane, things, cameras, wrist)
+        self._gaussians(views, plane, things.objects, cameras)
+        return self._finished(replace(things, servo=servo))
 
     def _steadiness(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
         gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
@@ -174,6 +180,24 @@ class _Chain:
         }
         return facts, [epipolar_gate(fit), hand_eye_gate(fit)]
 
+    def _servo(self) -> Servo:
+        """How the controller follows its commands, where the episode holds them; else the one that is assumed."""
+        commanded = commanded_joints(self._episode)
+        if commanded is None:
+            return Servo()
+
+        def identify() -> tuple[dict[str, Any], list[Gate]]:
+            servo = identify_servo(commanded, np.asarray(self._episode.joint_position), self._episode.fps)
+            reason = "" if servo.residual <= MOST_UNEXPLAINED else "the actions are not what this arm was told"
+            metric = "motion that the commands do not explain, rad"
+            return {"servo": asdict(servo)}, [
+                Gate("control", metric, servo.residual, MOST_UNEXPLAINED, not reason, reason)
+            ]
+
+        facts = self._ledger.run("control", identify)
+        self._ledger.insist("control")
+        return Servo(**facts["servo"])
+
     def _table(self, cameras: dict[str, Camera], wrist: Camera) -> tuple[SupportPlane, list[View]]:
         views = posed_views(self._episode, cameras, wrist, self._settings.wrist_frames)
 
@@ -211,14 +235,17 @@ class _Chain:
         splats = {thing.name: empty for thing in found}
         return Twin(empty, tuple(found), splats, plane, cameras, wrist, self._beginning())
 
-    def _gaussians(self, views: list[View], plane: SupportPlane, things: tuple[TwinObject, ...]) -> None:
+    def _gaussians(
+        self, views: list[View], plane: SupportPlane, things: tuple[TwinObject, ...], cameras: dict[str, Camera]
+    ) -> None:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             def step(progress: Any) -> None:
                 if progress.step % 100 == 0:
                     self._report(f"scene {progress.step}/{progress.steps}")
 
             checkpoint = self._ledger.path("fit.safetensors")
-            scene, quality = fit_scene(views, plane, things, self._settings.steps, checkpoint, step)
+            robots = {name: robot_depths(self._episode, camera) for name, camera in cameras.items()}
+            scene, quality = fit_scene(views, plane, things, self._settings.steps, checkpoint, robots, step)
             write_ply(self._ledger.path("scene.ply"), scene)
             value = float(np.median(quality)) if len(quality) else 0.0
             reason = (
@@ -230,13 +257,13 @@ class _Chain:
         self._ledger.run("scene", compute)
         self._ledger.insist("scene")
 
-    def _finished(self, plane: SupportPlane, things: Twin, cameras: dict[str, Camera], wrist: Camera) -> dict[str, Any]:
-        self._ledger.run("physics", lambda: _settled(plane, things.objects))
+    def _finished(self, things: Twin) -> dict[str, Any]:
+        self._ledger.run("physics", lambda: _settled(things.plane, things.objects))
         self._ledger.insist("physics")
         scene = read_ply(self._ledger.path("scene.ply"))
         labels = label_gaussians(scene, things.objects)
         background, splats = split_gaussians(scene, things.objects, labels)
-        twin = Twin(background, things.objects, splats, plane, cameras, wrist, self._beginning())
+        twin = replace(things, background=background, splats=splats)
         replays = replay(twin, self._episode)
         measures = {name: {"psnr": each.psnr, "ssim": each.ssim} for name, each in replays.items()}
         picture_of(replays, self._out / "replay.png")
@@ -248,7 +275,15 @@ class _Chain:
         origin = {"episode": self._episode.id, "source": asdict(self._episode.source), "left_out": self.left_out,
                   "gates": [asdict(each) for each in self._ledger.gates], "replay": measures}  # fmt: skip
         save_twin(self._out, replace(twin, looks={name: each.look for name, each in replays.items()}, origin=origin))
-        return {"replay": measures, "things": len(things.objects)}
+        return {"replay": measures, "things": len(things.objects), **self._reached(twin)}
+
+    def _reached(self, twin: Twin) -> dict[str, Any]:
+        """How far the driven arm is from the recorded one, where the episode says what it was told."""
+        commanded = commanded_joints(self._episode)
+        if commanded is None:
+            return {}
+        millimetres, degrees = reached_error(twin, commanded, self._episode)
+        return {"reached_mm": millimetres, "reached_deg": degrees}
 
     def _beginning(self) -> Beginning:
         episode = self._episode

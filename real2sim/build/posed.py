@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,28 +12,15 @@ from arena.contracts import Episode, FloatArray
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
 from real2sim.cameras.plate import Plate
-from real2sim.robot import PandaKinematics
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.views import View
+from real2sim.twin.pictures import flange_poses, wrist_camera_at
 
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35
 """A pixel's median over time shows the scene where the robot stands less than this share of the time."""
 AROUND_ROBOT = 2
 """Pixels around the robot's silhouette that are not trusted."""
-
-
-def flange_poses(joint_position: FloatArray) -> FloatArray:
-    """`(T, 4, 4)`, the flange in the base frame, of joints `(T, 7)` in rad."""
-    position, rotation = PandaKinematics().forward_matrix(np.asarray(joint_position, dtype=np.float64))
-    poses = np.tile(np.eye(4), (len(position), 1, 1))
-    poses[:, :3, :3], poses[:, :3, 3] = rotation, position
-    return poses
-
-
-def wrist_camera_at(wrist: Camera, flange_to_base: FloatArray) -> Camera:
-    """The wrist camera, whose pose is that on the flange, in the base frame."""
-    return replace(wrist, camera_to_base=flange_to_base @ wrist.camera_to_base)
 
 
 def posed_views(episode: Episode, exterior: Mapping[str, Camera], wrist: Camera | None, count: int) -> list[View]:

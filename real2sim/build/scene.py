@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from arena.contracts import FloatArray
+from real2sim.build.freespace import before_robot, behind_workspace
 from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.planar import plane_depths, plane_texture
@@ -32,9 +33,13 @@ def fit_scene(
     things: Sequence[TwinObject],
     steps: int,
     checkpoint: Path,
+    robots: Mapping[str, FloatArray],
     report: Callable[[Progress], None] | None = None,
 ) -> tuple[Gaussians, FloatArray]:
-    """The Gaussians, and the PSNR in dB `(K,)` of every seventh view of the wrist, which they were not fitted to."""
+    """The Gaussians, and the PSNR in dB `(K,)` of every seventh view of the wrist, which they were not fitted to.
+
+    `robots` are the static cameras' `freespace.robot_depths`.
+    """
     moving = [view for view in views if view.name.startswith("wrist/")]
     held_out = moving[3::HELD_OUT_EVERY]
     kept = [view for view in views if all(view is not other for other in held_out)]
@@ -42,18 +47,27 @@ def fit_scene(
     on_things, colors_on_things = _things_points(things, kept)
     texture = plane_texture(kept, plane.normal, plane.height, plane.outline, on_things, PLANE_SPACING)
     flat = plane_depths(kept, texture)
-    depths = np.where(flat > 0, flat, swept)
-    off_plane = np.where(flat > 0, 0.0, swept)
+    depths, off_plane = np.where(flat > 0, flat, swept), np.where(flat > 0, 0.0, swept)
+    static = [index for index, view in enumerate(kept) if _camera(view) in robots]
+    for index in static:
+        depths[index] = behind_workspace(kept[index], robots[_camera(kept[index])], flat[index], things)
+        off_plane[index] = np.where(flat[index] > 0, 0.0, depths[index])
     parts = [
         (texture.points[texture.known], texture.colors[texture.known]),
         (on_things, colors_on_things),
         sweep_points(kept, off_plane, STEREO, seed=0),
-        random_points(kept, ANYWHERE, 0.3, 3.0, seed=0),
+        random_points([view for view in kept if _camera(view) not in robots], ANYWHERE, 0.3, 3.0, seed=0),
     ]
     points, colors = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     start = start_from_points(points, colors.clip(0, 1), degree=1, opacity=KNOWN_OPACITY)
     fitted = fit(kept, start, FitSettings(steps=steps), depths=depths, checkpoint=checkpoint, report=report)
+    fitted = fitted.subset(~before_robot(fitted, robots, {_camera(kept[i]): kept[i].camera for i in static}))
     return fitted, psnr_of(fitted, held_out) if held_out else np.zeros(0)
+
+
+def _camera(view: View) -> str:
+    """The name of the camera that a view is of."""
+    return view.name.partition("/")[0]
 
 
 def _things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[FloatArray, FloatArray]:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from arena.contracts import Episode, FloatArray, Frames
 from arena.metrics import psnr, ssim
-from real2sim.build.posed import flange_poses, wrist_camera_at
-from real2sim.camera import Camera
-from real2sim.silhouette import RobotSilhouette
+from real2sim.robot_files import panda_with_robotiq
+from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import Twin
 from real2sim.twin.color import fit_color_response
-from real2sim.twin.render import Look, RobotImages, TwinRenderer
+from real2sim.twin.physics import TwinPhysics
+from real2sim.twin.pictures import Instant, TwinPictures, flange_poses
+from real2sim.twin.render import Look, RobotImages
 
 FRAMES = 12
 LEAST_ROBOT = 100
@@ -35,17 +37,37 @@ class Replay:
 
 
 def replay(twin: Twin, episode: Episode) -> dict[str, Replay]:
-    """Twelve frames of the episode, in all of the twin's cameras. Joints are set, not driven."""
+    """Twelve frames of the episode, in all of the twin's cameras. Joints are set, not driven; things do not move."""
     joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
     chosen = np.unique(np.linspace(0, len(episode) - 1, FRAMES).astype(int))
-    flange = flange_poses(joints)
-    found = {}
-    for name in twin.cameras:
-        camera = twin.exterior.get(name)
-        cameras = [wrist_camera_at(_wrist(twin), flange[t]) if camera is None else camera for t in chosen]
-        real = episode.cameras[name].read()[chosen]
-        found[name] = _compared(twin, name, cameras, real, joints[chosen], gripper[chosen])
-    return found
+    poses = {thing.name: thing.body_to_base for thing in twin.objects}
+    instants = [Instant(joints[t], float(gripper[t]), poses) for t in chosen]
+    real = {name: episode.cameras[name].read()[chosen] for name in twin.cameras}
+    robot = TwinPictures(twin)
+    looks = {name: _look(robot.robot(name, instants), frames) for name, frames in real.items()}
+    robot.close()
+    pictures = TwinPictures(replace(twin, looks=looks))
+    drawn = pictures.draw(instants)
+    pictures.close()
+    return {
+        name: Replay(real[name], drawn[name], *_likeness(drawn[name], real[name]), looks[name]) for name in twin.cameras
+    }
+
+
+def reached_error(twin: Twin, commanded: FloatArray, episode: Episode) -> tuple[float, float]:
+    """Medians in mm and degrees: where the flange is when the twin is driven by the recorded commands `(T, 7)` rad,
+    against where it was."""
+    physics = TwinPhysics(twin.plane, twin.objects, panda_with_robotiq())
+    arm = Arm(physics.model, physics.data, twin.servo)
+    arm.place(twin.beginning.joint_position, twin.beginning.gripper_position)
+    gripper, reached = np.asarray(episode.gripper_position)[:, 0], []
+    for row, grip in zip(commanded, gripper, strict=True):
+        reached.append(arm.joint_position)
+        arm.follow(row, float(grip), 1 / episode.fps)
+    found, wanted = flange_poses(np.stack(reached)), flange_poses(np.asarray(episode.joint_position))
+    apart = np.linalg.norm(found[:, :3, 3] - wanted[:, :3, 3], axis=1)
+    turned = Rotation.from_matrix(found[:, :3, :3].transpose(0, 2, 1) @ wanted[:, :3, :3]).magnitude()
+    return float(1000 * np.median(apart)), float(np.degrees(np.median(turned)))
 
 
 def picture_of(replays: Mapping[str, Replay], path: Path, columns: int = 6) -> None:
@@ -57,25 +79,14 @@ def picture_of(replays: Mapping[str, Replay], path: Path, columns: int = 6) -> N
     Image.fromarray(np.concatenate(rows)).save(path)
 
 
-def _wrist(twin: Twin) -> Camera:
-    assert twin.wrist is not None
-    return twin.wrist
+def _look(robot: RobotImages, real: Frames) -> Look:
+    if robot.mask.sum() < LEAST_ROBOT:
+        return Look()
+    # Values in order, not pixel by pixel: the lights are not the real ones, so a link's bright side may be another one,
+    # and a line through unlike pixels would make all of it grey.
+    drawn, seen = (np.sort(frames[robot.mask] / 255.0, axis=0) for frames in (robot.image, real))
+    return Look(robot=fit_color_response(drawn, seen, np.ones(len(drawn), bool)))
 
 
-def _compared(
-    twin: Twin, name: str, cameras: list[Camera], real: Frames, joints: FloatArray, gripper: FloatArray
-) -> Replay:
-    robot = RobotSilhouette(cameras[0].width, cameras[0].height)
-    try:
-        drawn = [robot.picture(camera, q, g) for camera, q, g in zip(cameras, joints, gripper, strict=True)]
-    finally:
-        robot.close()
-    depth = np.stack([each for _, each in drawn]).astype(np.float64)
-    images = RobotImages(np.stack([each for each, _ in drawn]), depth, np.isfinite(depth))
-    look = Look()
-    if images.mask.sum() >= LEAST_ROBOT:
-        look = replace(look, robot=fit_color_response(images.image / 255.0, real / 255.0, images.mask))
-    renderer = TwinRenderer(twin.background, twin.splats, {name: look})
-    poses = {thing.name: np.repeat(thing.body_to_base[None], len(cameras), 0) for thing in twin.objects}
-    frames, _ = renderer.render(name, cameras, poses, images)
-    return Replay(real, frames, float(psnr(frames, real).mean()), float(ssim(frames, real).mean()), look)
+def _likeness(drawn: Frames, real: Frames) -> tuple[float, float]:
+    return float(psnr(drawn, real).mean()), float(ssim(drawn, real).mean())

@@ -16,6 +16,8 @@ _HUBER = 1.345
 """In robust standard deviations: 95% as efficient as least squares where errors are Gaussian (Huber 1981)."""
 _FLOOR = 1 / 255
 """Differences below one level are rounding."""
+_SATURATED = 0.49
+"""Colours further than this from 0.5 were cut by the camera."""
 MIN_PIXELS = 50
 MAX_SAMPLES = 200_000
 
@@ -36,14 +38,15 @@ def fit_color_response(rendered: FloatArray, photographed: FloatArray, mask: NDA
     """The response that takes rendered colours to photographed ones, both `(..., 3)` in [0, 1], where `mask` is true.
 
     Least squares with Huber's weights, repeated until they settle, so a minority of pixels that show something else
-    (a shadow, an edge that is off by a pixel) has little say. Saturated pixels say nothing and are left out. A channel
-    without contrast gets an offset only. Raises `InvalidInput` for fewer than 50 usable pixels.
+    (a shadow, an edge that is off by a pixel) has little say. A saturated pixel says only that its colour is at least
+    (or at most) so much. A channel without contrast gets an offset only. Raises `InvalidInput` for fewer than 50
+    usable pixels.
     """
     if rendered.shape != photographed.shape or rendered.shape[:-1] != mask.shape or rendered.shape[-1] != 3:
         raise InvalidInput(f"colours of shape {rendered.shape}, {photographed.shape} and {mask.shape} do not match")
-    usable = mask & (np.abs(photographed - 0.5) < 0.49).all(axis=-1) & np.isfinite(rendered).all(axis=-1)
+    usable = mask & np.isfinite(rendered).all(axis=-1)
     given, wanted = rendered[usable].astype(np.float64), photographed[usable].astype(np.float64)
-    if len(given) < MIN_PIXELS:
+    if (np.abs(wanted - 0.5) < _SATURATED).all(axis=-1).sum() < MIN_PIXELS:
         raise InvalidInput(f"a colour response needs {MIN_PIXELS} unsaturated pixels, not {len(given)}")
     stride = -(-len(given) // MAX_SAMPLES)
     fitted = [_robust_line(given[::stride, channel], wanted[::stride, channel]) for channel in range(3)]
@@ -60,9 +63,11 @@ def _robust_line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
         mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
         gain = float(np.sum(weight * (x - mean_x) * (y - mean_y)) / np.sum(weight * (x - mean_x) ** 2))
         offset = float(mean_y - gain * mean_x)
-        residual = np.abs(y - gain * x - offset)
+        residual = y - gain * x - offset
+        satisfied = ((y > 0.5 + _SATURATED) & (residual < 0)) | ((y < 0.5 - _SATURATED) & (residual > 0))
+        residual = np.where(satisfied, 0.0, np.abs(residual))
         spread = max(1.4826 * float(np.median(residual)), _FLOOR)
-        weight = np.minimum(1.0, _HUBER * spread / np.maximum(residual, 1e-12))
+        weight = np.where(satisfied, 0.0, np.minimum(1.0, _HUBER * spread / np.maximum(residual, 1e-12)))
     return gain, offset
 
 

@@ -5,9 +5,9 @@ Contacts are real: nothing is welded to a gripper. A thing collides by its conve
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.engine import mujoco, mujoco_quaternion
-from real2sim.robot import panda_mjcf
+from real2sim.robot_files import RobotFiles
+from real2sim.twin.arm import OTHER_BITS, PREFIX, attach_robot
 from real2sim.twin.carve import Mesh
-from real2sim.twin.objects import TwinObject
+from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.support import SupportPlane
 
 TIMESTEP = 0.002
@@ -46,38 +47,6 @@ class Settled:
         return self.distance <= SETTLE_DISTANCE and self.angle <= SETTLE_ANGLE
 
 
-@dataclass(frozen=True)
-class RobotFiles:
-    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`."""
-
-    model: Path
-    gripper: Path | None = None
-    mount: str = "right_hand"
-
-
-def panda_with_robotiq() -> RobotFiles:
-    """DROID's arm: robosuite's Panda with its Robotiq 2F-85."""
-    arm = panda_mjcf()
-    return RobotFiles(arm, arm.parents[2] / "grippers" / "robotiq_gripper_85.xml")
-
-
-def load_robot(files: RobotFiles) -> Any:
-    """The robot's `MjSpec`. Its bodies weigh nothing (its controller holds them): gravity is for what it handles.
-
-    Raises `InvalidInput` for files that MuJoCo cannot read, and for a body that is not there.
-    """
-    robot = _read_model(files.model)
-    if files.gripper is not None:
-        body = robot.body(files.mount)
-        if body is None:
-            names = ", ".join(body.name for body in robot.bodies)
-            raise InvalidInput(f"{files.model} has no body {files.mount!r} to mount a gripper on; it has {names}")
-        robot.attach(_read_model(files.gripper), prefix="gripper/", frame=body.add_frame())
-    for body in robot.bodies:
-        body.gravcomp = 1.0
-    return robot
-
-
 class TwinPhysics:
     """One simulation of a scene: things start where they were seen, and the robot's base is the base frame."""
 
@@ -92,7 +61,26 @@ class TwinPhysics:
         mujoco.mj_resetData(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)
 
-    def set_joints(self, position: FloatArray, prefix: str = "robot/") -> None:
+    def drawn(self, seed: int) -> TwinPhysics:
+        """Another simulation of the scene, in which what no picture shows, the things' masses and frictions, is drawn
+        from its range, evenly in its logarithm."""
+        rng = np.random.default_rng([seed, 17])
+        other = copy.copy(self)
+        other.model = copy.copy(self.model)
+        for thing in self.objects:
+            mass, friction = _drawn(thing.mass, rng), _drawn(thing.friction, rng)
+            body = other.model.body(thing.name)
+            ratio = mass / body.mass[0]
+            body.mass[:] *= ratio
+            body.inertia[:] *= ratio
+            parts = other.model.geom_bodyid == body.id
+            other.model.geom_friction[parts, 0] = friction
+        other.data = mujoco.MjData(other.model)
+        mujoco.mj_setConst(other.model, other.data)
+        other.reset()
+        return other
+
+    def set_joints(self, position: FloatArray, prefix: str = PREFIX) -> None:
         """The robot's first `len(position)` joints, in rad or m, at once and at rest. Raises `InvalidInput` for more
         joints than it has."""
         joints = [j for j in range(self.model.njnt) if self.model.joint(j).name.startswith(prefix)]
@@ -116,6 +104,10 @@ class TwinPhysics:
         return pose
 
 
+def _drawn(guess: Guess, rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(guess.low), np.log(guess.high))))
+
+
 def settle(physics: TwinPhysics, seconds: float = SETTLE_SECONDS) -> list[Settled]:
     """Let time pass and say how far each thing went from where it was seen, at its worst moment.
 
@@ -135,24 +127,6 @@ def settle(physics: TwinPhysics, seconds: float = SETTLE_SECONDS) -> list[Settle
     return [Settled(name, *numbers) for name, numbers in worst.items()]
 
 
-def _read_model(path: Path) -> Any:
-    """A file's model. Of meshes with one name the first is kept, which is what geometries that name it mean:
-    robosuite's Robotiq lists one twice, and its second file does not exist."""
-    if not path.is_file():
-        raise InvalidInput(f"the robot model {path} is missing")
-    try:
-        model = mujoco.MjSpec.from_file(str(path))
-    except (ValueError, mujoco.FatalError) as error:
-        raise InvalidInput(f"{path} is no robot model that MuJoCo can read: {str(error).splitlines()[0]}") from error
-    seen: set[str] = set()
-    for mesh in list(model.meshes):
-        if mesh.name in seen:
-            mesh.delete()
-        else:
-            seen.add(mesh.name)
-    return model
-
-
 def _build(plane: SupportPlane, objects: Sequence[TwinObject], robot: RobotFiles | None) -> Any:
     """The compiled model. Elliptic friction cones, because pyramids let grasped things creep; several contacts between
     two convex meshes, because a block that touches a table in one point rocks."""
@@ -166,10 +140,7 @@ def _build(plane: SupportPlane, objects: Sequence[TwinObject], robot: RobotFiles
     for thing in objects:
         _add_object(spec, thing)
     if robot is not None:
-        loaded = load_robot(robot)
-        # MuJoCo reads an attached model's angles by the whole's unit, so the whole takes the robot's.
-        spec.compiler.degree = loaded.compiler.degree
-        spec.attach(loaded, prefix="robot/", frame=spec.worldbody.add_frame())
+        attach_robot(spec, robot)
     try:
         return spec.compile()
     except ValueError as error:
@@ -186,9 +157,14 @@ def _add_surface(spec: Any, plane: SupportPlane) -> None:
         size=[*half, TABLE_THICKNESS / 2],
         pos=top - TABLE_THICKNESS / 2 * plane.normal,
         quat=mujoco_quaternion(_tilted(plane.normal)),
+        conaffinity=OTHER_BITS,
     )
     spec.worldbody.add_geom(
-        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[5, 5, 0.1], pos=[0, 0, top[2] - FLOOR_BELOW]
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[5, 5, 0.1],
+        pos=[0, 0, top[2] - FLOOR_BELOW],
+        conaffinity=OTHER_BITS,
     )
 
 
@@ -205,6 +181,7 @@ def _add_object(spec: Any, thing: TwinObject) -> None:
             mass=thing.mass.value * share,
             friction=[thing.friction.value, 0.005, ROLLING],
             condim=6,
+            conaffinity=OTHER_BITS,
             priority=1,
             group=3,
         )

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import InvalidInput, Kinematics
-from real2sim import robot
+from real2sim import robot_files
 from real2sim.robot import FLANGE_OFFSET, PandaKinematics
 
 JOINTS = arrays(np.float64, (5, 7), elements=st.floats(-2.8, 2.8))
@@ -98,6 +98,6 @@ def test_bad_joints_are_refused(panda: PandaKinematics, joints: np.ndarray) -> N
 
 
 def test_missing_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robot.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(robot_files.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match="pip install --no-deps robosuite"):
-        robot.panda_mjcf()
+        robot_files.panda_mjcf()

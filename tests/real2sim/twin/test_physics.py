@@ -10,9 +10,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import InvalidInput
+from real2sim.robot_files import RobotFiles, panda_with_robotiq
 from real2sim.twin.carve import Mesh
 from real2sim.twin.objects import FRICTION, Guess, TwinObject
-from real2sim.twin.physics import RobotFiles, TwinPhysics, panda_with_robotiq, settle
+from real2sim.twin.physics import TwinPhysics, settle
 from real2sim.twin.support import SupportPlane
 
 HOME = np.array([0.0, -0.6, 0.0, -2.4, 0.0, 1.8, 0.8])
@@ -86,15 +87,15 @@ def test_friction_and_mass_are_the_things_own() -> None:
 def test_the_robots_limits_are_radians_as_its_file_says() -> None:
     model = TwinPhysics(level(), [], panda_with_robotiq()).model
     np.testing.assert_allclose(model.joint("robot/joint4").range, [-3.0718, -0.0698], atol=1e-4)
-    np.testing.assert_allclose(model.joint("robot/gripper/finger_joint").range, [0, 0.8])
+    np.testing.assert_allclose(model.joint("robot/finger_joint").range, [0, 0.8])
 
 
 def test_the_robot_holds_itself_and_does_not_disturb() -> None:
     physics = TwinPhysics(level(), [block("thing", (0.6, 0.3, 0.04))], panda_with_robotiq())
     physics.set_joints(HOME)
-    before = physics.data.body("robot/gripper/eef").xpos.copy()
+    before = physics.data.body("robot/eef").xpos.copy()
     physics.step(1.0)
-    np.testing.assert_allclose(physics.data.body("robot/gripper/eef").xpos, before, atol=0.005)
+    np.testing.assert_allclose(physics.data.body("robot/eef").xpos, before, atol=0.005)
     assert settle(physics)[0].accepted
 
 

@@ -1,0 +1,74 @@
+"""Maintained robot models, read from their own files: never hand-written, never changed on disk."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arena.contracts import InvalidInput
+from real2sim.engine import mujoco
+
+
+@dataclass(frozen=True)
+class RobotFiles:
+    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`."""
+
+    model: Path
+    gripper: Path | None = None
+    mount: str = "right_hand"
+
+
+def panda_mjcf() -> Path:
+    """robosuite's Panda. robosuite itself is not imported: its own dependencies hold numpy below 2."""
+    spec = importlib.util.find_spec("robosuite")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(root) / "models" / "assets" / "robots" / "panda" / "robot.xml"
+        if path.is_file():
+            return path
+    raise InvalidInput(
+        "the Panda's model is missing (models/assets/robots/panda/robot.xml of robosuite): "
+        "pip install --no-deps robosuite==1.5.2"
+    )
+
+
+def panda_with_robotiq() -> RobotFiles:
+    """DROID's arm: robosuite's Panda with its Robotiq 2F-85."""
+    arm = panda_mjcf()
+    return RobotFiles(arm, arm.parents[2] / "grippers" / "robotiq_gripper_85.xml")
+
+
+def load_robot(files: RobotFiles) -> Any:
+    """The robot's `MjSpec`, base at the origin, without motors: what drives it is for its user to add.
+
+    Raises `InvalidInput` for files that MuJoCo cannot read, and for a body that is not there.
+    """
+    robot = _read_model(files.model)
+    if files.gripper is not None:
+        body = robot.body(files.mount)
+        if body is None:
+            names = ", ".join(body.name for body in robot.bodies)
+            raise InvalidInput(f"{files.model} has no body {files.mount!r} to mount a gripper on; it has {names}")
+        robot.attach(_read_model(files.gripper), prefix="", suffix="", frame=body.add_frame())
+    return robot
+
+
+def _read_model(path: Path) -> Any:
+    """A file's model. Of meshes with one name the first is kept, which is what geometries that name it mean:
+    robosuite's Robotiq lists one twice, and its second file does not exist."""
+    if not path.is_file():
+        raise InvalidInput(f"the robot model {path} is missing")
+    try:
+        model = mujoco.MjSpec.from_file(str(path))
+    except (ValueError, mujoco.FatalError) as error:
+        raise InvalidInput(f"{path} is no robot model that MuJoCo can read: {str(error).splitlines()[0]}") from error
+    seen: set[str] = set()
+    for mesh in list(model.meshes):
+        if mesh.name in seen:
+            mesh.delete()
+        else:
+            seen.add(mesh.name)
+    for each in [*model.sensors, *model.actuators, *model.tendons, *model.equalities]:
+        each.delete()
+    return model

@@ -1,0 +1,90 @@
+"""What a twin's cameras see of its scenes at some instant: robot, things and background together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arena.contracts import FloatArray, Frames
+from real2sim.camera import Camera
+from real2sim.robot import PandaKinematics
+from real2sim.silhouette import RobotSilhouette
+from real2sim.twin.bundle import Twin
+from real2sim.twin.render import RobotImages, TwinRenderer
+
+WRIST = "wrist"
+
+
+@dataclass(frozen=True)
+class Instant:
+    """A scene at one moment: joints `(7,)` rad, the gripper from 0 open to 1 closed, and where things are `(4, 4)`."""
+
+    joint_position: FloatArray
+    gripper_position: float
+    body_to_base: Mapping[str, FloatArray]
+
+
+class TwinPictures:
+    """Draws scenes of one twin. Holds graphics memory until it is closed."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        self._kinematics = PandaKinematics()
+        self._renderer = TwinRenderer(twin.background, twin.splats, twin.looks)
+        self._robots: dict[tuple[int, int], RobotSilhouette] = {}
+
+    def draw(self, instants: Sequence[Instant], names: Sequence[str] | None = None) -> dict[str, Frames]:
+        """`(B, H, W, 3)` for each camera (all of the twin's by default), one row for each instant."""
+        poses = {
+            thing.name: np.stack([instant.body_to_base[thing.name] for instant in instants])
+            for thing in self._twin.objects
+        }
+        drawn = {}
+        for name in self._twin.cameras if names is None else names:
+            cameras = self._cameras(name, instants)
+            drawn[name], _ = self._renderer.render(name, cameras, poses, self._robot(cameras, instants))
+        return drawn
+
+    def robot(self, name: str, instants: Sequence[Instant]) -> RobotImages:
+        """The robot's meshes alone as a camera sees them, in MuJoCo's colours."""
+        return self._robot(self._cameras(name, instants), instants)
+
+    def close(self) -> None:
+        for robot in self._robots.values():
+            robot.close()
+        self._robots = {}
+
+    def _cameras(self, name: str, instants: Sequence[Instant]) -> list[Camera]:
+        """A camera in the base frame at each instant: the wrist's goes with the flange."""
+        if name != WRIST:
+            return [self._twin.exterior[name]] * len(instants)
+        wrist, joint_position = self._twin.wrist, np.stack([instant.joint_position for instant in instants])
+        assert wrist is not None, "only a camera that the twin has is asked for"
+        return [wrist_camera_at(wrist, pose) for pose in flange_poses(joint_position, self._kinematics)]
+
+    def _robot(self, cameras: Sequence[Camera], instants: Sequence[Instant]) -> RobotImages:
+        size = cameras[0].width, cameras[0].height
+        if size not in self._robots:
+            self._robots[size] = RobotSilhouette(*size)
+        drawn = [
+            self._robots[size].picture(camera, instant.joint_position, instant.gripper_position)
+            for camera, instant in zip(cameras, instants, strict=True)
+        ]
+        depth = np.stack([each for _, each in drawn]).astype(np.float64)
+        return RobotImages(np.stack([each for each, _ in drawn]), depth, np.isfinite(depth))
+
+
+def flange_poses(joint_position: FloatArray, kinematics: PandaKinematics | None = None) -> FloatArray:
+    """`(T, 4, 4)`, the flange in the base frame, of joints `(T, 7)` in rad."""
+    kinematics = kinematics or PandaKinematics()
+    position, rotation = kinematics.forward_matrix(np.asarray(joint_position, dtype=np.float64))
+    poses = np.tile(np.eye(4), (len(position), 1, 1))
+    poses[:, :3, :3], poses[:, :3, 3] = rotation, position
+    return poses
+
+
+def wrist_camera_at(wrist: Camera, flange_to_base: FloatArray) -> Camera:
+    """The wrist camera, whose pose is that on the flange, in the base frame."""
+    return replace(wrist, camera_to_base=flange_to_base @ wrist.camera_to_base)
