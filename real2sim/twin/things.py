@@ -139,7 +139,7 @@ def fit_solid(
 ) -> FittedSolid | None:
     """The solid near `place` `(3,)` m that makes all views agree best; None where too few show that place."""
     # First roughly where it is, so that the views and pixels that are then looked at are those around it.
-    frame = _plane_frame(place, plane)
+    frame = plane_frame(place, plane)
     rough = replace(settings, pixels=settings.pixels // 3, rounds=settings.rounds // 2)
     pixels = _Pixels.near(frame, views, rough)
     if pixels is None:
@@ -147,7 +147,7 @@ def fit_solid(
     _, solid = _search("cylinder", pixels, rough, 1.5)
     if _gain(solid, pixels) < settings.worth:
         return None
-    frame = _plane_frame((frame @ [solid.x, solid.y, 0, 1])[:3], plane)
+    frame = plane_frame((frame @ [solid.x, solid.y, 0, 1])[:3], plane)
     pixels = _Pixels.near(frame, views, settings)
     if pixels is None:
         return None
@@ -282,7 +282,7 @@ def _solid(shape: Shape, values: FloatArray, settings: ThingSettings) -> Solid:
     return Solid(shape, values[0], values[1], 0.0, width, width, height)
 
 
-def _plane_frame(place: FloatArray, plane: SupportPlane) -> FloatArray:
+def plane_frame(place: FloatArray, plane: SupportPlane) -> FloatArray:
     """`(4, 4)` to the base frame: origin on the plane at a place, z its normal."""
     x = np.cross([0.0, 1.0, 0.0], plane.normal)
     x /= np.linalg.norm(x)
