@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STAND_IN = "metaworld"
 """The world that is not a checkpoint's folder: the stand-in reality."""
+TWIN = "twin.json"
+"""What a digital twin's folder has (`real2sim.twin.bundle`)."""
 WORLD, JUDGE = "small-metaworld", "judge-metaworld"
 """The world model and the judge that ship; the policies that do are `workers.lineup.LINEUP`."""
 
@@ -61,9 +63,11 @@ class Workshop:
         return cast("tuple[Episode, ...]", found)
 
     def world(self, name: str, sampler_steps: int, guidance: float) -> World:
-        """The stand-in reality, or the world model whose checkpoint is in the folder `name`."""
+        """The stand-in reality, or the digital twins or the world model's checkpoint in the folder `name`."""
         if name == STAND_IN:
             return cast(World, self._keep("world", name, _stand_in))
+        if holds_twins(folder := Path(name)):
+            return cast(World, self._keep("world", (folder, fingerprint(folder)), lambda: _twins(folder)))
         model = self.model(Path(name))
 
         def imagined() -> World:
@@ -121,6 +125,17 @@ def _cloned(spec: str) -> PolicyFactory:
     return parse_cloning(spec)
 
 
+def holds_twins(folder: Path) -> bool:
+    """Whether a folder is a digital twin's, or has such folders in it."""
+    return (folder / TWIN).is_file() or (folder.is_dir() and any(folder.glob(f"*/{TWIN}")))
+
+
+def _twins(folder: Path) -> World:
+    from real2sim.twin.world import TwinWorld
+
+    return TwinWorld.load(folder)
+
+
 def _stand_in() -> World:
     from real2sim.reality.metaworld import MetaWorldWorld
 
@@ -129,7 +144,9 @@ def _stand_in() -> World:
 
 def _load_model(folder: Path) -> WorldModel:
     if not folder.is_dir():
-        raise InvalidInput(f"there is no world {str(folder)!r}: give {STAND_IN!r} or a checkpoint folder")
+        raise InvalidInput(
+            f"there is no world {str(folder)!r}: give {STAND_IN!r}, a digital twin's folder or a checkpoint's"
+        )
     import torch
 
     from worldmodels.model import WorldModel

@@ -15,7 +15,7 @@ from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.build.posed import posed_views
 from real2sim.build.scene import fit_scene
-from real2sim.build.verify import picture_of, reached_error, replay
+from real2sim.build.verify import drive, picture_of, replay
 from real2sim.camera import Camera
 from real2sim.cameras import solve_exterior
 from real2sim.cameras.exterior import recorded
@@ -275,15 +275,9 @@ class _Chain:
         origin = {"episode": self._episode.id, "source": asdict(self._episode.source), "left_out": self.left_out,
                   "gates": [asdict(each) for each in self._ledger.gates], "replay": measures}  # fmt: skip
         save_twin(self._out, replace(twin, looks={name: each.look for name, each in replays.items()}, origin=origin))
-        return {"replay": measures, "things": len(things.objects), **self._reached(twin)}
-
-    def _reached(self, twin: Twin) -> dict[str, Any]:
-        """How far the driven arm is from the recorded one, where the episode says what it was told."""
-        commanded = commanded_joints(self._episode)
-        if commanded is None:
-            return {}
-        millimetres, degrees = reached_error(twin, commanded, self._episode)
-        return {"reached_mm": millimetres, "reached_deg": degrees}
+        driven = drive(twin, self._episode, pictures=False)
+        reached = {"reached_mm": driven.reached_mm, "reached_deg": driven.reached_deg}
+        return {"replay": measures, "things": len(things.objects), **reached}
 
     def _beginning(self) -> Beginning:
         episode = self._episode

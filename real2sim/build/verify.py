@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from arena.contracts import Episode, FloatArray, Frames
+from arena.contracts import Episode, Frames
 from arena.metrics import psnr, ssim
 from real2sim.robot_files import panda_with_robotiq
 from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import Twin
 from real2sim.twin.color import fit_color_response
+from real2sim.twin.control import commanded_joints
 from real2sim.twin.physics import TwinPhysics
 from real2sim.twin.pictures import Instant, TwinPictures, flange_poses
 from real2sim.twin.render import Look, RobotImages
@@ -46,28 +47,50 @@ def replay(twin: Twin, episode: Episode) -> dict[str, Replay]:
     robot = TwinPictures(twin)
     looks = {name: _look(robot.robot(name, instants), frames) for name, frames in real.items()}
     robot.close()
-    pictures = TwinPictures(replace(twin, looks=looks))
-    drawn = pictures.draw(instants)
-    pictures.close()
+    drawn = _frames(replace(twin, looks=looks), instants)
     return {
         name: Replay(real[name], drawn[name], *_likeness(drawn[name], real[name]), looks[name]) for name in twin.cameras
     }
 
 
-def reached_error(twin: Twin, commanded: FloatArray, episode: Episode) -> tuple[float, float]:
-    """Medians in mm and degrees: where the flange is when the twin is driven by the recorded commands `(T, 7)` rad,
-    against where it was."""
+@dataclass(frozen=True)
+class Driven:
+    """An episode's commands carried out in a twin, things moving: `frames` of each camera `(T, H, W, 3)`, and medians
+    over time of how far the flange was from where it had been, in mm and degrees."""
+
+    frames: dict[str, Frames]
+    reached_mm: float
+    reached_deg: float
+
+
+def drive(twin: Twin, episode: Episode, *, pictures: bool = True) -> Driven:
+    """Carry out what the arm was told or, where the episode does not say, where it was a frame later."""
+    told = commanded_joints(episode)
+    joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
+    if told is None:
+        told, gripper = np.roll(joints, -1, axis=0), np.roll(gripper, -1)
+        told[-1], gripper[-1] = joints[-1], gripper[-2]
     physics = TwinPhysics(twin.plane, twin.objects, panda_with_robotiq())
     arm = Arm(physics.model, physics.data, twin.servo)
     arm.place(twin.beginning.joint_position, twin.beginning.gripper_position)
-    gripper, reached = np.asarray(episode.gripper_position)[:, 0], []
-    for row, grip in zip(commanded, gripper, strict=True):
-        reached.append(arm.joint_position)
+    instants = []
+    for row, grip in zip(told, gripper, strict=True):
+        instants.append(Instant(arm.joint_position, arm.gripper_position, physics.body_to_base()))
         arm.follow(row, float(grip), 1 / episode.fps)
-    found, wanted = flange_poses(np.stack(reached)), flange_poses(np.asarray(episode.joint_position))
+    found, wanted = flange_poses(np.stack([each.joint_position for each in instants])), flange_poses(joints)
     apart = np.linalg.norm(found[:, :3, 3] - wanted[:, :3, 3], axis=1)
     turned = Rotation.from_matrix(found[:, :3, :3].transpose(0, 2, 1) @ wanted[:, :3, :3]).magnitude()
-    return float(1000 * np.median(apart)), float(np.degrees(np.median(turned)))
+    frames = _frames(twin, instants) if pictures else {}
+    return Driven(frames, float(1000 * np.median(apart)), float(np.degrees(np.median(turned))))
+
+
+def _frames(twin: Twin, instants: Sequence[Instant], batch: int = 16) -> dict[str, Frames]:
+    pictures = TwinPictures(twin)
+    try:
+        parts = [pictures.draw(instants[start : start + batch]) for start in range(0, len(instants), batch)]
+    finally:
+        pictures.close()
+    return {name: np.concatenate([part[name] for part in parts]) for name in twin.cameras}
 
 
 def picture_of(replays: Mapping[str, Replay], path: Path, columns: int = 6) -> None:

@@ -14,7 +14,7 @@ from arena.contracts import FloatArray
 from real2sim.splats.gaussians import ZEROTH_HARMONIC, Gaussians
 from real2sim.twin.support import SupportPlane
 
-TABLE_THICK = 0.02
+TABLE_THICK = 0.04
 """Metres from the support plane within which a Gaussian is the table's."""
 CENTRE = np.array([0.4, 0.0, 0.3])
 """Metres: backgrounds are painted as they are seen from the middle of where the arm works."""

@@ -25,7 +25,7 @@ class Evaluate:
     """
 
     world: str
-    """A world model's checkpoint folder, or `metaworld`, the stand-in reality."""
+    """A world model's checkpoint folder, a folder of digital twins, or `metaworld`, the stand-in reality."""
     policies: tuple[str, ...]
     """E.g. replay hold noise reverse bc:FOLDER openpi://HOST:PORT?action_space=joint_velocity&control_hz=15&chunk=8."""
     episodes: Path

@@ -13,9 +13,9 @@ from rich.table import Table
 from tyro.conf import Positional, subcommand
 
 from workers.cli.session import Answer, Session
+from workers.cli.twin_use import Perturb, Replay, Rollout, View, chosen_episode
 
 if TYPE_CHECKING:
-    from arena.contracts import Episode
     from real2sim.build import Built
 
 
@@ -44,7 +44,7 @@ class Build:
         from arena.rollout import code_version
         from real2sim.build import BuildSettings, build_twin
 
-        episode = _chosen(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
+        episode = chosen_episode(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
         settings = BuildSettings(wrist_frames=self.wrist_frames, steps=self.steps, seed=self.seed)
         console = Console(stderr=True)
         built = build_twin(
@@ -74,19 +74,14 @@ def show_built(built: Built, out: Path, console: Console) -> None:
         console.print(f"[red]refused[/red]: {escape(built.reason)}")
 
 
-def _chosen(episodes: tuple[Episode, ...], wanted: str | None, path: Path) -> Episode:
-    from arena.contracts import InvalidInput
-
-    if wanted is None:
-        return episodes[0]
-    for episode in episodes:
-        if episode.id == wanted:
-            return episode
-    raise InvalidInput(f"{path} has no episode {wanted!r}, only {', '.join(episode.id for episode in episodes[:10])}")
-
-
 @dataclass(frozen=True)
 class Twin:
-    """Make digital twins of robot episodes."""
+    """Make digital twins of robot episodes, look at them, and act in them."""
 
-    command: Annotated[Build, subcommand("build")]
+    command: (
+        Annotated[Build, subcommand("build")]
+        | Annotated[View, subcommand("view")]
+        | Annotated[Replay, subcommand("replay")]
+        | Annotated[Rollout, subcommand("rollout")]
+        | Annotated[Perturb, subcommand("perturb")]
+    )
