@@ -27,7 +27,7 @@ def serve(twin: Twin, host: str, port: int) -> Any:
     try:
         import viser
     except ImportError as error:
-        raise InvalidInput("looking at twins needs viser: pip install 'dreamarena[twins]'") from error
+        raise InvalidInput("looking at twins needs viser: pip install 'dreamarena[view]'") from error
     server = viser.ViserServer(host=host, port=port, label=f"twin of {twin.beginning.episode_id}", verbose=False)
     _add_splats(server, "background", twin.background, np.eye(4))
     for thing in twin.objects:
