@@ -14,7 +14,7 @@ from arena.contracts import Episode, InvalidInput
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.build.posed import posed_views
-from real2sim.build.scene import fit_scene
+from real2sim.build.scene import Prepared, fit_here, fit_scene, fit_there, prepare
 from real2sim.build.verify import drive, picture_of, replay
 from real2sim.camera import Camera
 from real2sim.cameras import solve_exterior
@@ -22,6 +22,8 @@ from real2sim.cameras.exterior import recorded
 from real2sim.cameras.gates import Gate, certainty_gate, epipolar_gate, hand_eye_gate, silhouette_gate, steadiness
 from real2sim.cameras.handeye import solve_hand_eye
 from real2sim.cameras.matching import match_frames
+from real2sim.splats.fit import Progress
+from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.splats.views import View
 from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, save_twin
@@ -39,18 +41,26 @@ LEAST_SCENE_PSNR, LEAST_REPLAY_PSNR = 20.0, 16.0
 MOST_UNEXPLAINED = 0.1
 """Rad, of an arm's motion that its commands do not explain."""
 WRIST = "wrist"
+OWN, NERFSTUDIO = "own", "nerfstudio"
+ENGINES = (OWN, NERFSTUDIO)
 CAMERA_METRES, CAMERA_DEGREES = 0.003, 0.1
 """What cameras are still moved by to agree about the table (standard deviations)."""
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """`wrist_frames` are fitted in `steps`. `focals` are focal lengths in pixels, where they are known, by camera."""
+    """`wrist_frames` are fitted in `steps` by `engine`, our own or `nerfstudio`. `focals` are focal lengths in pixels,
+    where they are known, by camera."""
 
     wrist_frames: int = 48
     steps: int = 600
     seed: int = 0
+    engine: str = OWN
     focals: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise InvalidInput(f"there is no engine {self.engine!r}, only {' and '.join(ENGINES)}")
 
     def focal(self, name: str) -> float | None:
         return dict(self.focals).get(name)
@@ -239,13 +249,8 @@ class _Chain:
         self, views: list[View], plane: SupportPlane, things: tuple[TwinObject, ...], cameras: dict[str, Camera]
     ) -> None:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
-            def step(progress: Any) -> None:
-                if progress.step % 100 == 0:
-                    self._report(f"scene {progress.step}/{progress.steps}")
-
-            checkpoint = self._ledger.path("fit.safetensors")
             robots = {name: robot_depths(self._episode, camera) for name, camera in cameras.items()}
-            scene, quality = fit_scene(views, plane, things, self._settings.steps, checkpoint, robots, step)
+            scene, quality = fit_scene(prepare(views, plane, things, robots), robots, self._engine)
             write_ply(self._ledger.path("scene.ply"), scene)
             value = float(np.median(quality)) if len(quality) else 0.0
             reason = (
@@ -256,6 +261,17 @@ class _Chain:
 
         self._ledger.run("scene", compute)
         self._ledger.insist("scene")
+
+    def _engine(self, prepared: Prepared) -> Gaussians:
+        if self._settings.engine == NERFSTUDIO:
+            folder = self._ledger.path("nerfstudio")
+            return fit_there(prepared, self._settings.steps, self._settings.seed, folder, self._report)
+
+        def step(progress: Progress) -> None:
+            if progress.step % 100 == 0:
+                self._report(f"scene {progress.step}/{progress.steps}")
+
+        return fit_here(prepared, self._settings.steps, self._ledger.path("fit.safetensors"), step)
 
     def _finished(self, things: Twin) -> dict[str, Any]:
         self._ledger.run("physics", lambda: _settled(things.plane, things.objects))
@@ -311,10 +327,8 @@ def _settled(plane: SupportPlane, things: tuple[TwinObject, ...]) -> tuple[dict[
     return {"settled": [asdict(each) for each in settled]}, [gate]
 
 
-def _no_gaussians() -> Any:
+def _no_gaussians() -> Gaussians:
     import torch
-
-    from real2sim.splats.gaussians import Gaussians
 
     unturned = torch.tensor([[1.0, 0, 0, 0]])
     size, opacity = torch.full((1, 3), -7.0), torch.full((1,), -9.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from arena.contracts import FloatArray
 from real2sim.build.freespace import before_robot, behind_workspace
 from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of
 from real2sim.splats.gaussians import Gaussians
+from real2sim.splats.nerfstudio import Dataset
 from real2sim.splats.planar import plane_depths, plane_texture
+from real2sim.splats.splatfacto import fit_with_splatfacto
 from real2sim.splats.start import random_points, start_from_points
 from real2sim.splats.sweep import SweepSettings, sweep_depths, sweep_points
 from real2sim.splats.views import View
@@ -27,19 +30,21 @@ STEREO, ANYWHERE = 2500, 800
 KNOWN_OPACITY = 0.5
 
 
-def fit_scene(
-    views: Sequence[View],
-    plane: SupportPlane,
-    things: Sequence[TwinObject],
-    steps: int,
-    checkpoint: Path,
-    robots: Mapping[str, FloatArray],
-    report: Callable[[Progress], None] | None = None,
-) -> tuple[Gaussians, FloatArray]:
-    """The Gaussians, and the PSNR in dB `(K,)` of every seventh view of the wrist, which they were not fitted to.
+@dataclass(frozen=True)
+class Prepared:
+    """What a fit begins with: views and those of them held out, points with colours, and known depths."""
 
-    `robots` are the static cameras' `freespace.robot_depths`.
-    """
+    kept: list[View]
+    held_out: list[View]
+    points: FloatArray
+    colors: FloatArray
+    depths: FloatArray
+
+
+def prepare(
+    views: Sequence[View], plane: SupportPlane, things: Sequence[TwinObject], robots: Mapping[str, FloatArray]
+) -> Prepared:
+    """`robots` are the static cameras' `freespace.robot_depths`. Every seventh view of the wrist is held out."""
     moving = [view for view in views if view.name.startswith("wrist/")]
     held_out = moving[3::HELD_OUT_EVERY]
     kept = [view for view in views if all(view is not other for other in held_out)]
@@ -48,10 +53,10 @@ def fit_scene(
     texture = plane_texture(kept, plane.normal, plane.height, plane.outline, on_things, PLANE_SPACING)
     flat = plane_depths(kept, texture)
     depths, off_plane = np.where(flat > 0, flat, swept), np.where(flat > 0, 0.0, swept)
-    static = [index for index, view in enumerate(kept) if _camera(view) in robots]
-    for index in static:
-        depths[index] = behind_workspace(kept[index], robots[_camera(kept[index])], flat[index], things)
-        off_plane[index] = np.where(flat[index] > 0, 0.0, depths[index])
+    for index, view in enumerate(kept):
+        if _camera(view) in robots:
+            depths[index] = behind_workspace(view, robots[_camera(view)], flat[index], things)
+            off_plane[index] = np.where(flat[index] > 0, 0.0, depths[index])
     parts = [
         (texture.points[texture.known], texture.colors[texture.known]),
         (on_things, colors_on_things),
@@ -59,10 +64,37 @@ def fit_scene(
         random_points([view for view in kept if _camera(view) not in robots], ANYWHERE, 0.3, 3.0, seed=0),
     ]
     points, colors = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    start = start_from_points(points, colors.clip(0, 1), degree=1, opacity=KNOWN_OPACITY)
-    fitted = fit(kept, start, FitSettings(steps=steps), depths=depths, checkpoint=checkpoint, report=report)
-    fitted = fitted.subset(~before_robot(fitted, robots, {_camera(kept[i]): kept[i].camera for i in static}))
-    return fitted, psnr_of(fitted, held_out) if held_out else np.zeros(0)
+    return Prepared(kept, held_out, points, colors.clip(0, 1), depths)
+
+
+def fit_scene(
+    prepared: Prepared,
+    robots: Mapping[str, FloatArray],
+    engine: Callable[[Prepared], Gaussians],
+) -> tuple[Gaussians, FloatArray]:
+    """The Gaussians that an engine makes, without what stands before the recorded arm, and the PSNR in dB `(K,)` of
+    the views held out."""
+    fitted = engine(prepared)
+    static = {_camera(view): view.camera for view in prepared.kept if _camera(view) in robots}
+    fitted = fitted.subset(~before_robot(fitted, robots, static))
+    return fitted, psnr_of(fitted, prepared.held_out) if prepared.held_out else np.zeros(0)
+
+
+def fit_here(
+    prepared: Prepared, steps: int, checkpoint: Path, report: Callable[[Progress], None] | None = None
+) -> Gaussians:
+    """Our own fit, on a CPU or on CUDA, resumed from `checkpoint`."""
+    start = start_from_points(prepared.points, prepared.colors, degree=1, opacity=KNOWN_OPACITY)
+    settings = FitSettings(steps=steps)
+    return fit(prepared.kept, start, settings, depths=prepared.depths, checkpoint=checkpoint, report=report)
+
+
+def fit_there(
+    prepared: Prepared, steps: int, seed: int, folder: Path, report: Callable[[str], None] = lambda line: None
+) -> Gaussians:
+    """nerfstudio's splatfacto, in its own environment."""
+    dataset = Dataset(prepared.kept, prepared.points, prepared.colors)
+    return fit_with_splatfacto(dataset, folder, steps, seed, report)
 
 
 def _camera(view: View) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -37,6 +37,9 @@ class Build:
     steps: int = 600
     """Of the scene's fit."""
     seed: int = 0
+    engine: Literal["own", "nerfstudio"] = "own"
+    """What fits the scene: our own code, on a CPU or on CUDA, or nerfstudio's splatfacto in an environment of its own,
+    whose bin folder DREAMARENA_NERFSTUDIO names."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
@@ -45,7 +48,7 @@ class Build:
         from real2sim.build import BuildSettings, build_twin
 
         episode = chosen_episode(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
-        settings = BuildSettings(wrist_frames=self.wrist_frames, steps=self.steps, seed=self.seed)
+        settings = BuildSettings(wrist_frames=self.wrist_frames, steps=self.steps, seed=self.seed, engine=self.engine)
         console = Console(stderr=True)
         built = build_twin(
             episode,
