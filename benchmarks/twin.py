@@ -3,16 +3,20 @@
 Scenes whose truth is known (`real2sim.truth`), two exterior cameras and one on the wrist, no initial guess, focal
 lengths unknown. Each goes through the whole chain; of the first few scenes each kind of wrong recording does too.
 
-    python benchmarks/twin.py [--scenes 20] [--faulty 4] [--frames 120] [--processes 2]
+    python benchmarks/twin.py [--scenes 20] [--faulty 4] [--frames 120] [--processes 2] [--kept FILE]
+
+What each build came to is a line of the kept file as soon as it ends, and is not built again.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +47,8 @@ class Options:
     frames: int = 120
     processes: int = 1
     """Scenes that are built side by side."""
+    kept: Path = Path("out/benchmark-twin.jsonl")
+    """Results so far, one a line. Delete it to begin anew."""
 
 
 def errors(found: Camera, true: Camera) -> tuple[float, float]:
@@ -77,15 +83,18 @@ def measured(folder: Path, truth: KnownTruth) -> dict[str, Any]:
     }
 
 
-def scene(seed: int, frames: int, faults: bool) -> dict[str, Any]:
-    """One scene's twin, and what was made of wrong recordings of it."""
+def build_one(seed: int, frames: int, fault: str | None) -> dict[str, Any]:
+    """What a scene's twin is wrong by, or what was made of a wrong recording of it."""
     from real2sim.build import build_twin
     from real2sim.truth import FAULTS, make_truth
 
     truth = make_truth(seed, frames)
+    episode = truth.episode if fault is None else FAULTS[fault](truth.episode, seed)
     folder = Path(tempfile.mkdtemp(prefix="dreamarena-twin-"))
     try:
-        built = build_twin(truth.episode, folder / "twin")
+        built = build_twin(episode, folder)
+        if fault is not None:
+            return {"seed": seed, "fault": fault, "accepted": built.accepted, "reason": built.reason}
         psnr = [gate.value for gate in built.gates if gate.stage == "scene"]
         found = {
             "seed": seed,
@@ -96,29 +105,43 @@ def scene(seed: int, frames: int, faults: bool) -> dict[str, Any]:
             "replay": built.measures.get("replay"),
             "minutes": sum(built.seconds.values()) / 60,
             "seconds": built.seconds,
-            **(measured(folder / "twin", truth) if built.accepted else {}),
+            **(measured(folder, truth) if built.accepted else {}),
         }
         found["false"] = [key for key, most in TWICE.items() if (found.get(key) or 0.0) > most]
-        print(found, flush=True)
-        refused = []
-        for fault, spoil in FAULTS.items() if faults else ():
-            wrong = build_twin(spoil(truth.episode, seed), folder / "wrong")
-            refused.append({"seed": seed, "fault": fault, "accepted": wrong.accepted, "reason": wrong.reason})
-            print(refused[-1], flush=True)
-        return {"scene": found, "faults": refused}
+        return found
     finally:
         shutil.rmtree(folder)
 
 
-def main(options: Options) -> None:
+def results(options: Options) -> list[dict[str, Any]]:
+    """All builds, those that are kept and those that are still to do."""
+    from real2sim.truth import FAULTS
+
+    options.kept.parent.mkdir(parents=True, exist_ok=True)
+    kept = [json.loads(line) for line in options.kept.read_text().splitlines()] if options.kept.exists() else []
+    known = {(each["seed"], each.get("fault")) for each in kept}
+    seeds = range(options.first, options.first + options.scenes)
+    wanted: list[tuple[int, str | None]] = [(seed, None) for seed in seeds]
+    wanted += [(seed, fault) for seed in seeds[: options.faulty] for fault in FAULTS]
+    lock = Lock()
+
+    def one(key: tuple[int, str | None]) -> None:
+        if key in known:
+            return
+        found = in_own_process(build_one, key[0], options.frames, key[1])
+        with lock, options.kept.open("a") as file:
+            kept.append(found)
+            file.write(json.dumps(found) + "\n")
+            print(found, flush=True)
+
     with ThreadPoolExecutor(options.processes) as pool:
-        found = list(
-            pool.map(
-                lambda i: in_own_process(scene, options.first + i, options.frames, i < options.faulty),
-                range(options.scenes),
-            )
-        )
-    scenes, faults = [each["scene"] for each in found], [fault for each in found for fault in each["faults"]]
+        list(pool.map(one, wanted))
+    return [each for each in kept if (each["seed"], each.get("fault")) in wanted]
+
+
+def main(options: Options) -> None:
+    found = results(options)
+    scenes, faults = ([each for each in found if ("fault" in each) is wrong] for wrong in (False, True))
     accepted = [each for each in scenes if each["accepted"]]
 
     def median(key: str) -> float | None:

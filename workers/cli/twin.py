@@ -13,7 +13,7 @@ from rich.table import Table
 from tyro.conf import Positional, subcommand
 
 from workers.cli.session import Answer, Session
-from workers.cli.twin_use import Perturb, Replay, Rollout, View, chosen_episode
+from workers.cli.twin_use import Agree, Perturb, Replay, Rollout, View, chosen_episode
 
 if TYPE_CHECKING:
     from real2sim.build import Built
@@ -87,4 +87,5 @@ class Twin:
         | Annotated[Replay, subcommand("replay")]
         | Annotated[Rollout, subcommand("rollout")]
         | Annotated[Perturb, subcommand("perturb")]
+        | Annotated[Agree, subcommand("agree")]
     )

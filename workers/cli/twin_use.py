@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +171,26 @@ class Perturb:
         return Answer(found, lambda console: _show_suite(found, console))
 
 
+@dataclass(frozen=True)
+class Agree:
+    """Cross-check two worlds, such as a twin and a world model: the same policies from the same beginnings.
+
+    Both are ids of evaluations (`dreamarena evaluate`). Trials that came out differently are listed, for a person to
+    look at.
+    """
+
+    first: Positional[str]
+    second: Positional[str]
+    json: bool = False
+    """Print JSON and nothing else on stdout."""
+
+    def run(self, session: Session) -> Answer:
+        from arena.validation.worlds import compare_worlds
+
+        found = asdict(compare_worlds(session.context.store, self.first, self.second))
+        return Answer(found, lambda console: _show_agreement(found, console))
+
+
 def chosen_episode(episodes: tuple[Episode, ...], wanted: str | None, path: Path) -> Episode:
     """The episode of that id, the first where none is asked for. Raises `InvalidInput` where it is not there."""
     from arena.contracts import InvalidInput
@@ -243,3 +263,19 @@ def _with_interval(change: dict[str, Any] | None, scale: float) -> str:
     if change["low"] is None:
         return f"{scale * change['change']:+.1f}"
     return f"{scale * change['change']:+.1f} ({scale * change['low']:+.1f} to {scale * change['high']:+.1f})"
+
+
+def _show_agreement(found: dict[str, Any], console: Console) -> None:
+    share = found["agreement"]
+    interval = "" if share["low"] is None else f" ({share['low']:.0%} to {share['high']:.0%})"
+    kappa = "-" if found["kappa"] is None else f"{found['kappa']:.2f}"
+    console.print(f"the worlds agree on {share['value']:.0%}{interval} of {found['trials']} trials, kappa {kappa}")
+    if found["unpaired"]:
+        console.print(f"{found['unpaired']} trials have no verdict in one of them")
+    if found["disagreements"]:
+        table = Table("policy", "beginning", "first", "second", "rollouts", box=SIMPLE)
+        for each in found["disagreements"]:
+            rollouts = f"{each['first_rollout'][:12]} {each['second_rollout'][:12]}"
+            numbers = (f"{each[side]:.2f}" for side in ("first", "second"))
+            table.add_row(each["policy"], each["beginning"], *numbers, rollouts)
+        console.print(table)
