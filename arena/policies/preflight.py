@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from arena.contracts import ActionSpace, InvalidInput, Observation
 from arena.policies.address import parse_endpoint
 from arena.policies.droid import IMAGE_SIZE, MAX_CHUNK, WRIST_CAMERA, droid_request, raw_actions
-from arena.policies.remote import DEFAULT_DEADLINES, Deadlines, InvalidAction, PolicyServer
+from arena.policies.errors import InvalidAction
+from arena.policies.server import DEFAULT_DEADLINES, Access, Deadlines, PolicyServer
 from arena.policies.transport import one_line
 
 HOME_JOINTS = (0.0, -math.pi / 5, 0.0, -4 * math.pi / 5, 0.0, 3 * math.pi / 5, 0.0)
@@ -76,7 +77,7 @@ def probe(
     there are none to report on: an unreachable, stalling or failing server, or answers without `actions`;
     `InvalidInput` for a malformed `url`.
     """
-    server = PolicyServer(url, parse_endpoint(url.partition("?")[0]), deadlines, allow_private, api_key)
+    server = PolicyServer(url, parse_endpoint(url.partition("?")[0]), Access(deadlines, allow_private, api_key))
     request = droid_request(_grey_observation(image_size), "exterior_1", image_size)
     answers, seconds = [], []
     try:
@@ -87,7 +88,7 @@ def probe(
             if progress is not None:
                 progress(call, calls, "first call" if call == 0 else "calls")
             started = time.perf_counter()
-            answers.append(_actions(url, server.ask(request, call), call))
+            answers.append(_actions(url, server.ask(request, f"step {call}"), call))
             seconds.append(time.perf_counter() - started)
     finally:
         server.close()

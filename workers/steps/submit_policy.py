@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arena.contracts import InvalidInput
+from arena.policies.served import SERVERS, public_only
 from arena.store import EvaluationRecord
 from workers.evaluation import RolloutInputs
 from workers.jobs import Context, Inputs, Json, Request, Step
 from workers.plans import absolute_spec, joined
 from workers.registry import Workshop
 
-SERVERS = ("openpi", "ws", "wss")
 PROBES = 3
 
 
@@ -108,7 +108,6 @@ def preflight(policy: str, context: Context) -> Json:
     if policy.partition(":")[0] not in SERVERS:
         return {"notes": []}
     from arena.policies.preflight import probe
-    from arena.policies.registry import public_only
 
     private = context.settings.private_policies is not False and not public_only(policy)
     report = probe(policy, card.action_space, PROBES, allow_private=private, progress=context.progress)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from arena.contracts import ActionSpace, InvalidInput
+from arena.policies.errors import InvalidAction, PolicyServerError
 from arena.policies.preflight import probe
-from arena.policies.remote import Deadlines, InvalidAction, PolicyServerError
+from arena.policies.server import Deadlines
 
 Run = Callable[..., int]
 

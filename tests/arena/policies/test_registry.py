@@ -6,7 +6,8 @@ import pytest
 
 from arena.contracts import ActionSpace, InvalidInput
 from arena.policies.droid import DROID_ACHIEVED_VELOCITY
-from arena.policies.registry import PolicyFactory, default_parsers, parse_spec
+from arena.policies.registry import default_parsers, parse_spec
+from arena.policies.specs import PolicyFactory
 
 DROID = "openpi://host:8000?action_space=joint_velocity&control_hz=15&chunk=8"
 

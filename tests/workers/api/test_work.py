@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from arena.contracts import InvalidInput
+from arena.policies.errors import PolicyConnectionError
 from arena.policies.registry import parse_spec
-from arena.policies.remote import PolicyConnectionError
 from arena.store import JobStatus, Scope
 from tests.workers.api.conftest import PRIVATE, PUBLIC, SERVER, Api
 from workers.runner import BrokerUnreachable
