@@ -5,6 +5,7 @@ Keys, image treatment and clipping are those of openpi's `examples/droid/main.py
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,19 +44,19 @@ def droid_request(observation: Observation, exterior_camera: str, image_size: tu
     """
     joints = joint_position(observation)
     return {
-        "observation/exterior_image_1_left": resize_with_pad(camera(observation, exterior_camera), *image_size),
-        "observation/wrist_image_left": resize_with_pad(camera(observation, WRIST_CAMERA), *image_size),
+        "observation/exterior_image_1_left": resize_with_pad(camera(observation.cameras, exterior_camera), *image_size),
+        "observation/wrist_image_left": resize_with_pad(camera(observation.cameras, WRIST_CAMERA), *image_size),
         "observation/joint_position": joints,
         "observation/gripper_position": np.asarray(observation.gripper_position, dtype="<f4"),
         "prompt": observation.instruction,
     }
 
 
-def camera(observation: Observation, name: str) -> Frames:
+def camera(cameras: Mapping[str, Frames], name: str) -> Frames:
     """The `(H, W, 3)` image of one camera; raises `InvalidInput` that lists the others."""
-    if name not in observation.cameras:
-        raise InvalidInput(f"the observation has no camera {name!r}, only {', '.join(sorted(observation.cameras))}")
-    return observation.cameras[name]
+    if name not in cameras:
+        raise InvalidInput(f"the observation has no camera {name!r}, only {', '.join(sorted(cameras))}")
+    return cameras[name]
 
 
 def joint_position(observation: Observation) -> NDArray[np.float32]:

@@ -150,5 +150,5 @@ class RoboArenaForm:
         return found
 
     def _image(self, observation: Observation, name: str) -> Any:
-        image, size = camera(observation, name), self._config.image_resolution if self._config else None
+        image, size = camera(observation.cameras, name), self._config.image_resolution if self._config else None
         return image if size is None else stretched(image, *size)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from arena.contracts import ActionSpace, InvalidInput, PolicyCard
+from arena.policies import groot, roboarena
 from arena.policies.address import Endpoint, parse_endpoint
-from arena.policies.droid import DROID_ACHIEVED_VELOCITY, IMAGE_SIZE, MAX_CHUNK, VELOCITY_SPACES
+from arena.policies.droid import DROID_ACHIEVED_VELOCITY, IMAGE_SIZE, MAX_CHUNK, VELOCITY_SPACES, WRIST_CAMERA
 from arena.policies.openpi import OpenPiForm, openpi_cameras
 from arena.policies.remote import Form, RemotePolicy
-from arena.policies.roboarena import CONTROL_HZ, RoboArenaForm
 from arena.policies.server import WEBSOCKET, Access, Dialect, PolicyServer
 from arena.policies.specs import PolicyFactory, declaration_sha256, number, parameters, suggestion, whole_number
 
@@ -30,6 +30,10 @@ _COMMON = {
     "name": "what to call it",
     "network": "public refuses a server that is on this machine or a private network",
 }
+
+
+_DROID_VIEWS = ("exterior_image_1_left", "exterior_image_2_left", "wrist_image_left")
+"""What GR00T's checkpoints for DROID call the exterior cameras and the wrist's."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,34 @@ def _roboarena(spec: str, given: Mapping[str, str]) -> _Sees:
     second = next(name for name in reversed(EXTERIOR_CAMERAS) if name != first)
     counted = whole_number(spec, "first_camera", given.get("first_camera", "0"), 0, 1)
     # Which of the cameras it wants, and how large, the server says when it is connected to.
+
+    def form(card: PolicyCard) -> Form:
+        return roboarena.RoboArenaForm(card, (first, second), counted)
+
+    return _Sees((), None, (first, counted), form, speaks="roboarena")
+
+
+def _groot(spec: str, given: Mapping[str, str]) -> _Sees:
+    first = given.get("camera", EXTERIOR_CAMERAS[0])
+    second = next(name for name in reversed(EXTERIOR_CAMERAS) if name != first)
+    cameras = dict(zip(_DROID_VIEWS, (first, second, WRIST_CAMERA), strict=True))
+    for pair in filter(None, given.get("cameras", "").split(",")):
+        view, colon, name = pair.rpartition(":")
+        if not (colon and view and name):
+            raise InvalidInput(f"policy {spec!r}: write cameras as VIEW:CAMERA,VIEW:CAMERA, not {pair!r}")
+        cameras[view] = name
+    size = _size(spec, given["image_size"])
+    declared = (sorted(cameras.items()), size)
     return _Sees(
-        (), None, (first, counted), lambda card: RoboArenaForm(card, (first, second), counted), speaks="roboarena"
+        (first, WRIST_CAMERA), size, declared, lambda card: groot.GrootForm(card, cameras, size),
+        lambda access: groot.groot_dialect(access.api_key), "groot",
     )  # fmt: skip
+
+
+def _size(spec: str, text: str) -> tuple[int, int]:
+    """`180x320`, the height first."""
+    height, _, width = text.partition("x")
+    return whole_number(spec, "image_size", height, 8, 2048), whole_number(spec, "image_size", width, 8, 2048)
 
 
 def _action_space(spec: str, text: str) -> ActionSpace:
@@ -191,12 +220,29 @@ _KINDS = {
     "roboarena": _Kind(
         "roboarena://HOST:PORT?action_space=joint_position&chunk=8",
         ("action_space", "chunk"),
-        {"control_hz": f"{CONTROL_HZ:g}"},
+        {"control_hz": f"{roboarena.CONTROL_HZ:g}"},
         {"first_camera": "0, or 1 for a server that counts cameras from 1"},
         _roboarena,
     ),
+    "groot": _Kind(
+        "groot://HOST:PORT?action_space=joint_position&chunk=8",
+        ("action_space", "chunk"),
+        {"control_hz": f"{groot.CONTROL_HZ:g}", "image_size": "x".join(map(str, groot.IMAGE_SIZE))},
+        {
+            "image_size": "HEIGHTxWIDTH in pixels, 180x320 by default",
+            "cameras": "VIEW:CAMERA,..., where the server's names of views are not those of DROID",
+        },
+        _groot,
+    ),
 }
-_WORDS = {"openpi": "openpi", "ws": "openpi", "wss": "openpi", "roboarena": "roboarena", "roboarena+wss": "roboarena"}
+_WORDS = {
+    "openpi": "openpi",
+    "ws": "openpi",
+    "wss": "openpi",
+    "roboarena": "roboarena",
+    "roboarena+wss": "roboarena",
+    "groot": "groot",
+}
 SERVERS = tuple(_WORDS)
 """The words that the spec of a server begins with."""
 EXAMPLES = {name: kind.example for name, kind in _KINDS.items()}

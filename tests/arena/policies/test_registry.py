@@ -32,7 +32,7 @@ def test_hashes_name_the_declaration() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("nois", "did you mean 'noise'.*valid: hold, noise, openpi://HOST"),
+        ("nois", "did you mean 'noise'.*valid: groot://HOST.*hold, noise, openpi://HOST.*roboarena://HOST"),
         ("", "unknown policy"),
         ("grpc://host", "unknown policy"),
         ("bc:weights.safetensors", "unknown policy"),
