@@ -128,21 +128,34 @@ class GrootForm:
         }
         return {"endpoint": "get_action", "data": {"observation": now, "options": None}}
 
+    def raw(self, answer: Any) -> NDArray[Any]:
+        """The arm, under the name of its action space, and the gripper, as far as both go."""
+        arm, gripper = self._parts(answer)
+        count = min(len(arm), len(gripper))
+        return np.concatenate([arm[:count], gripper[:count]], axis=1)
+
     def actions(self, answer: Any) -> FloatArray:
-        """`(N, D)`: the arm, under the name of its action space, and the gripper, made binary."""
-        parts = answer[0] if isinstance(answer, list) and answer else answer
-        if not isinstance(parts, dict):
-            raise InvalidInput(f"the server answered a {type(parts).__name__} where a map of actions was due")
-        named = {str(key).removeprefix("action."): value for key, value in parts.items()}
-        space, length = self.card.action_space, self.card.chunk_length
-        arm, gripper = _part(named, str(space), space.width - 1), _part(named, _GRIPPER, 1)
+        """Of the arm and the gripper, the latter made binary."""
+        arm, gripper = self._parts(answer)
+        length = self.card.chunk_length
         if len(arm) != len(gripper) or len(arm) < length:
             raise InvalidInput(
                 f"the server answered {len(arm)} actions of the arm and {len(gripper)} of the gripper "
                 f"where chunk={length} was declared"
             )
+        for values in (arm, gripper):
+            if not np.isfinite(values).all():
+                raise InvalidInput("the server's actions hold NaN or infinite numbers")
         self._elapsed += length / self.card.control_hz
         return binarised(np.concatenate([arm, gripper], axis=1)[:length])
+
+    def _parts(self, answer: Any) -> tuple[FloatArray, FloatArray]:
+        parts = answer[0] if isinstance(answer, list) and answer else answer
+        if not isinstance(parts, dict):
+            raise InvalidInput(f"the server answered a {type(parts).__name__} where a map of actions was due")
+        named = {str(key).removeprefix("action."): value for key, value in parts.items()}
+        space = self.card.action_space
+        return _part(named, str(space), space.width - 1), _part(named, _GRIPPER, 1)
 
     @property
     def _wanted(self) -> Modalities:
@@ -188,15 +201,13 @@ class GrootForm:
 
 
 def _part(named: Mapping[str, Any], key: str, width: int) -> FloatArray:
-    """`(N, width)` finite numbers of the first of a batch."""
+    """`(N, width)` numbers of the first of a batch."""
     values = named.get(key)
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
         known = one_line(", ".join(named), 120)
         raise InvalidInput(f"the server's {key!r} must be an array of numbers (it answered {known})")
     if values.ndim != 3 or values.shape[0] != 1 or values.shape[2] != width or not 0 < values.shape[1] <= MAX_CHUNK:
         raise InvalidInput(f"the server's {key!r} has the shape {values.shape} where (1, N, {width}) was due")
-    if not np.isfinite(values).all():
-        raise InvalidInput(f"the server's {key!r} holds NaN or infinite numbers")
     first: FloatArray = values[0].astype(np.float64)
     return first
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import NDArray
+
 from arena.contracts import FloatArray, InvalidInput, Observation, PolicyCard, Scene
-from arena.policies.droid import IMAGE_SIZE, WRIST_CAMERA, checked_actions, droid_request
+from arena.policies.droid import IMAGE_SIZE, WRIST_CAMERA, checked_actions, droid_request, raw_actions
 from arena.policies.server import PolicyServer
 
 
@@ -31,6 +33,9 @@ class OpenPiForm:
 
     def request(self, observation: Observation) -> Mapping[str, Any]:
         return droid_request(observation, self.exterior_camera, self.image_size)
+
+    def raw(self, answer: Any) -> NDArray[Any]:
+        return raw_actions(answer)
 
     def actions(self, answer: Any) -> FloatArray:
         values, length = checked_actions(answer, self.card.action_space), self.card.chunk_length

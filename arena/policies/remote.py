@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from arena.contracts import ActionChunk, FloatArray, Observation, PolicyCard, Scene
 from arena.policies.droid import to_contract_units
 from arena.policies.errors import UnfitObservation, named
@@ -25,9 +27,19 @@ class Form(Protocol):
         """What the server is asked; raises `InvalidInput` where the world does not show what it needs."""
         ...
 
+    def raw(self, answer: Any) -> NDArray[Any]:
+        """`(N, D)` numbers as the server answered them, however wrong; raises `InvalidInput` where there are none."""
+        ...
+
     def actions(self, answer: Any) -> FloatArray:
         """The `(N, D)` float64 actions to be carried out, in the server's units; raises `InvalidInput`."""
         ...
+
+
+def as_chunk(card: PolicyCard, values: FloatArray, velocity_scale: float | None) -> ActionChunk:
+    """A form's actions as the contracts have them; raises `InvalidInput`."""
+    values = to_contract_units(values, card.action_space, velocity_scale)
+    return ActionChunk(values, card.action_space, card.control_hz)
 
 
 class RemotePolicy:
@@ -63,9 +75,7 @@ class RemotePolicy:
             request = self._form.request(observation)
         answer = self._server.ask(request, where)
         with named(self._card.name, where):
-            values = self._form.actions(answer)
-            values = to_contract_units(values, self._card.action_space, self._velocity_scale)
-            chunk = ActionChunk(values, self._card.action_space, self._card.control_hz)
+            chunk = as_chunk(self._card, self._form.actions(answer), self._velocity_scale)
         self._step += 1
         return chunk
 

@@ -14,9 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arena.contracts import ActionSpace, FloatArray, InvalidInput, Observation, PolicyCard, Scene
-from arena.policies.droid import WRIST_CAMERA, binarised, camera, checked_actions, joint_position, stretched
+from arena.policies.droid import (
+    WRIST_CAMERA,
+    binarised,
+    camera,
+    checked_actions,
+    joint_position,
+    raw_actions,
+    stretched,
+)
 from arena.policies.server import PolicyServer
 from arena.policies.transport import one_line
 
@@ -117,13 +126,14 @@ class RoboArenaForm:
     def request(self, observation: Observation) -> Mapping[str, Any]:
         return {**self._observed(observation), "endpoint": "infer"}
 
+    def raw(self, answer: Any) -> NDArray[Any]:
+        """What was answered need not be in a map, nor a single action be in a chunk."""
+        values = raw_actions({"actions": answer} if isinstance(answer, np.ndarray) else answer)
+        return values[None] if values.ndim == 1 else values
+
     def actions(self, answer: Any) -> FloatArray:
-        """All that the server answered, the gripper made binary. An array need not be in a map, nor a chunk be many."""
-        if isinstance(answer, np.ndarray):
-            answer = {"actions": answer}
-        if isinstance(answer, dict) and isinstance(alone := answer.get("actions"), np.ndarray) and alone.ndim == 1:
-            answer = {"actions": alone[None]}
-        values = checked_actions(answer, self.card.action_space)
+        """All that the server answered, the gripper made binary."""
+        values = checked_actions({"actions": self.raw(answer)}, self.card.action_space)
         if len(values) < self.card.chunk_length:
             raise InvalidInput(
                 f"the server answered {len(values)} actions where chunk={self.card.chunk_length} was declared; "

@@ -97,6 +97,24 @@ def public_only(spec: str) -> bool:
     return dict(parse_qsl(spec.partition("?")[2])).get("network") == "public"
 
 
+def completed(spec: str, space: ActionSpace | None, chunk: int = 1) -> str:
+    """The spec with what a server's has to declare: what it does not declare itself is as given, and DROID's rate.
+
+    Only for looking at a server: without `space`, one is made up. Other text is returned as it is.
+    """
+    address, _, query = spec.strip().partition("?")
+    needed = {"action_space": str(space or ActionSpace.JOINT_POSITION), "chunk": str(chunk)}
+    if kind_of(spec) == "openpi":
+        needed["control_hz"] = f"{roboarena.CONTROL_HZ:g}"
+    if space is ActionSpace.CARTESIAN_VELOCITY:
+        needed["velocity_scale"] = "si"
+    known = {pair.partition("=")[0] for pair in query.split("&")}
+    added = [f"{name}={value}" for name, value in needed.items() if name not in known]
+    if kind_of(spec) is None or not added:
+        return spec
+    return f"{address}?{'&'.join(filter(None, [query, *added]))}"
+
+
 def parse_served(spec: str, access: Access) -> Served:
     """Raises `InvalidInput` for a bad address, for parameters that are unknown, and for those that are missing."""
     address = spec.partition("?")[0]

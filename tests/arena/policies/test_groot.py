@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import resource
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -16,97 +14,27 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arena.contracts import ActionSpace, DreamarenaError, InvalidInput, Observation, Scene
 from arena.policies import errors, groot_wire
+from arena.policies.preflight import probe
 from arena.policies.registry import parse_spec
 from arena.policies.server import Deadlines
 from arena.policies.wire import WireError
 from tests.arena.policies.conftest import BOUND, served_policy
+from tests.arena.policies.groot_server import DROID, GrootServer, pack, serving, unpack, wrapped
 
 Run = Callable[..., int]
 QUICK = Deadlines(first=1.5, step=1.0)
-DROID = {
-    "video": {"modality_keys": ["exterior_image_1_left", "wrist_image_left"], "delta_indices": [0]},
-    "state": {"modality_keys": ["eef_9d", "gripper_position", "joint_position"], "delta_indices": [0]},
-    "action": {"modality_keys": ["eef_9d", "gripper_position", "joint_position"], "delta_indices": list(range(16))},
-    "language": {"modality_keys": ["annotation.language.language_instruction"], "delta_indices": [0]},
-}
-
-
-def pack(value: Any) -> bytes:
-    """As GR00T's `MsgSerializer`, written apart from `arena.policies.groot_wire`; object arrays pass as well."""
-
-    def default(item: Any) -> Any:
-        file = io.BytesIO()
-        np.save(file, item, allow_pickle=True)
-        return {"__ndarray_class__": True, "as_npy": file.getvalue()}
-
-    return msgpack.packb(value, default=default)
-
-
-def unpack(message: bytes) -> Any:
-    def hook(value: dict[str, Any]) -> Any:
-        return np.load(io.BytesIO(value["as_npy"]), allow_pickle=False) if "__ndarray_class__" in value else value
-
-    return msgpack.unpackb(message, object_hook=hook)
-
-
-def wrapped(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: {"__ModalityConfig_class__": True, "as_json": part} for name, part in config.items()}
-
-
-class GrootServer:
-    """As GR00T's `PolicyServer`, on libzmq: a loop around a REP socket, with errors as a map."""
-
-    def __init__(self, act: Callable[[Any], Any], config: Any = None, token: str | None = None) -> None:
-        self.act, self.token, self.requests = act, token, []
-        self.config = wrapped(DROID) if config is None else config
-
-    def answer(self, request: dict[str, Any]) -> Any:
-        self.requests.append(request)
-        if self.token is not None and request.get("api_token") != self.token:
-            return {"error": "Unauthorized: Invalid API token"}
-        if request["endpoint"] == "get_modality_config":
-            return self.config
-        if request["endpoint"] == "reset":
-            return {}
-        return self.act(request["data"]["observation"])
-
-    def loop(self, stopped: threading.Event, started: Callable[[int], None]) -> None:
-        with zmq.Context() as context, context.socket(zmq.REP) as answering:
-            started(answering.bind_to_random_port("tcp://127.0.0.1"))
-            while not stopped.is_set():
-                if not answering.poll(50):
-                    continue
-                try:
-                    answering.send(pack(self.answer(unpack(answering.recv()))))
-                except Exception as error:
-                    answering.send(pack({"error": str(error)}))
-            answering.setsockopt(zmq.LINGER, 0)
 
 
 @pytest.fixture
 def run_groot() -> Iterator[Callable[[GrootServer], int]]:
     """Start a server in a thread; returns its port."""
     with ExitStack() as stack:
-
-        def start(server: GrootServer) -> int:
-            ports: list[int] = []
-            stopped, up = threading.Event(), threading.Event()
-            thread = threading.Thread(
-                target=server.loop, args=(stopped, lambda port: (ports.append(port), up.set())), daemon=True
-            )
-            thread.start()
-            assert up.wait(10)
-            stack.callback(thread.join, 10)
-            stack.callback(stopped.set)
-            return ports[0]
-
-        yield start
+        yield lambda server: stack.enter_context(serving(server))
 
 
 def droid_actions(count: int = 16, gripper: float = 0.7) -> dict[str, Any]:
@@ -490,3 +418,24 @@ def test_any_bytes_are_read_or_named(message: bytes) -> None:
     for wrapped_message in (message, msgpack.packb({"__ndarray_class__": True, "as_npy": message})):
         with suppress(WireError, errors.ServerTraceback):
             groot_wire.decode(wrapped_message)
+
+
+def test_a_probe_says_how_to_submit_it(run_groot: Run) -> None:
+    """A policy that steps from where the robot is; its server says which arm it moves."""
+
+    def act(seen: Any) -> Any:
+        looks = sum(float(video[0, -1, 40:80].mean()) for video in seen["video"].values())
+        looks += len(seen["language"]["annotation.language.language_instruction"][0][0])
+        rates = 0.3 * np.sin(looks * np.arange(1, 8))
+        arm = seen["state"]["joint_position"][0, 0] + np.arange(1, 17)[:, None] / 15 * rates
+        gripper = np.tile(seen["state"]["gripper_position"][0], (16, 1))
+        return [{"joint_position": arm[None].astype(np.float32), "gripper_position": gripper[None]}, {}]
+
+    url = f"groot://127.0.0.1:{run_groot(GrootServer(act))}"
+    report = probe(url, calls=3)
+    assert report.ok, report.problems
+    assert report.mistakes == ()
+    assert (report.kind, report.action_space, report.action_shape) == ("groot", "joint_position", (16, 8))
+    assert report.cameras == ("exterior_1", "wrist")
+    assert report.submit_as == f"{url}?action_space=joint_position&chunk=16"
+    assert parse_spec(report.submit_as).card.chunk_length == 16

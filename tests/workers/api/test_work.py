@@ -11,6 +11,7 @@ import pytest
 from arena.contracts import InvalidInput
 from arena.policies.errors import PolicyConnectionError
 from arena.policies.registry import parse_spec
+from arena.policies.server import Access
 from arena.store import JobStatus, Scope
 from tests.workers.api.conftest import PRIVATE, PUBLIC, SERVER, Api
 from workers.runner import BrokerUnreachable
@@ -185,8 +186,8 @@ def test_a_probe_tells_what_the_server_is_like(serve: Callable[..., Api], monkey
         def to_json(self) -> dict[str, Any]:
             return {"ok": True}
 
-    def probe(url: str, space: object, calls: int, **given: Any) -> Report:
-        seen.update(given, url=url, space=space, calls=calls)
+    def probe(url: str, space: object, calls: int, access: Access) -> Report:
+        seen.update(url=url, space=space, calls=calls, allow_private=access.allow_private)
         return Report()
 
     monkeypatch.setattr("arena.policies.preflight.probe", probe)
