@@ -22,7 +22,6 @@ from arena.policies import groot_wire
 from arena.policies.droid import MAX_CHUNK, binarised, camera, joint_position, resize_with_pad
 from arena.policies.server import Dialect, PolicyServer
 from arena.policies.transport import one_line
-from arena.policies.zmtp import ZmtpConnection
 
 CONTROL_HZ = 15.0
 """Of DROID."""
@@ -43,7 +42,7 @@ def groot_dialect(api_key: str | None) -> Dialect:
     def encode(request: Any) -> bytes:
         return groot_wire.encode({**request, **({} if api_key is None else {"api_token": api_key})})
 
-    return Dialect(ZmtpConnection, encode, groot_wire.decode, greets=False)
+    return Dialect(encode, groot_wire.decode, greets=False)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from arena.policies.address import Endpoint, parse_endpoint
 from arena.policies.droid import DROID_ACHIEVED_VELOCITY, IMAGE_SIZE, MAX_CHUNK, VELOCITY_SPACES, WRIST_CAMERA
 from arena.policies.openpi import OpenPiForm, openpi_cameras
 from arena.policies.remote import Form, RemotePolicy
-from arena.policies.server import WEBSOCKET, Access, Dialect, PolicyServer
+from arena.policies.server import OPENPI, Access, Connect, Dialect, NetworkRoute, PolicyServer
 from arena.policies.specs import PolicyFactory, declaration_sha256, number, parameters, suggestion, whole_number
+from arena.policies.transport import Connection
+from arena.policies.zmtp import ZmtpConnection
 
 EXTERIOR_CAMERAS = ("exterior_1", "exterior_2")
 _COMMON = {
@@ -47,11 +49,13 @@ class Served:
     endpoint: Endpoint
     velocity_scale: float | None
     access: Access = field(repr=False)
+    connect: Connect = field(repr=False)
     dialect: Dialect = field(repr=False)
     forms: Callable[[PolicyCard], Form] = field(repr=False)
 
     def server(self) -> PolicyServer:
-        return PolicyServer(self.card.name, self.endpoint, self.access, self.dialect)
+        route = NetworkRoute(self.endpoint, self.access, self.connect)
+        return PolicyServer(self.card.name, route, self.access, self.dialect)
 
     def form(self) -> Form:
         return self.forms(self.card)
@@ -82,7 +86,8 @@ class _Sees:
     resolution: tuple[int, int] | None
     declared: tuple[object, ...]
     forms: Callable[[PolicyCard], Form]
-    dialect: Callable[[Access], Dialect] = lambda access: WEBSOCKET
+    connect: Connect = Connection
+    dialect: Callable[[Access], Dialect] = lambda access: OPENPI
     speaks: str | None = None
     """None for openpi, whose hashes are as old as the hash."""
 
@@ -149,7 +154,7 @@ def parse_served(spec: str, access: Access) -> Served:
     )
     if public_only(spec):
         access = Access(access.deadlines, False, access.api_key, access.breakers)
-    return Served(card, endpoint, scale, access, sees.dialect(access), sees.forms)
+    return Served(card, endpoint, scale, access, sees.connect, sees.dialect(access), sees.forms)
 
 
 def parse_server(spec: str, access: Access) -> PolicyFactory:
@@ -190,7 +195,7 @@ def _groot(spec: str, given: Mapping[str, str]) -> _Sees:
     declared = (sorted(cameras.items()), size)
     return _Sees(
         (first, WRIST_CAMERA), size, declared, lambda card: groot.GrootForm(card, cameras, size),
-        lambda access: groot.groot_dialect(access.api_key), "groot",
+        ZmtpConnection, lambda access: groot.groot_dialect(access.api_key), "groot",
     )  # fmt: skip
 
 

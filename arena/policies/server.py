@@ -57,14 +57,44 @@ class Channel(Protocol):
 class Dialect:
     """What a server speaks. `greets` is true where it begins with a map of metadata about itself."""
 
-    connect: Callable[[Endpoint, tuple[str, ...], float, str | None], Channel]
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     greets: bool
 
 
-WEBSOCKET = Dialect(Connection, wire.encode, wire.decode, greets=True)
-"""Of openpi and RoboArena."""
+OPENPI = Dialect(wire.encode, wire.decode, greets=True)
+"""RoboArena's too."""
+Connect = Callable[[Endpoint, tuple[str, ...], float, str | None], Channel]
+"""To one of the numeric addresses of an endpoint, within seconds, with a key."""
+
+
+class Route(Protocol):
+    """Where a server is, and how it is reached. Of one trial, or of trials that share a connection."""
+
+    @property
+    def address(self) -> str:
+        """By which it is known to breakers."""
+        ...
+
+    def open(self, seconds: float) -> Channel:
+        """A new connection within `seconds`; raises a `DreamarenaError`."""
+        ...
+
+
+class NetworkRoute:
+    """To a server on the network. Its name is resolved once: one that moves after the check must not move us."""
+
+    def __init__(self, endpoint: Endpoint, access: Access, connect: Connect = Connection) -> None:
+        self._endpoint, self._access, self._connect = endpoint, access, connect
+        self._addresses: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        return self._endpoint.url
+
+    def open(self, seconds: float) -> Channel:
+        self._addresses = self._addresses or resolve(self._endpoint, self._access.allow_private)
+        return self._connect(self._endpoint, self._addresses, seconds, self._access.api_key)
 
 
 class PolicyServer:
@@ -73,10 +103,9 @@ class PolicyServer:
     Every request reconnects once where the connection turns out to be lost, and then fails.
     """
 
-    def __init__(self, name: str, endpoint: Endpoint, access: Access, dialect: Dialect = WEBSOCKET) -> None:
-        self._name, self._endpoint, self._access, self._dialect = name, endpoint, access, dialect
-        self._breaker = access.breakers.of(endpoint.url)
-        self._addresses: tuple[str, ...] = ()
+    def __init__(self, name: str, route: Route, access: Access, dialect: Dialect = OPENPI) -> None:
+        self._name, self._route, self._access, self._dialect = name, route, access, dialect
+        self._breaker = access.breakers.of(route.address)
         self._channel: Channel | None = None
         self._answered = False
         self._metadata: Mapping[str, Any] = {}
@@ -155,10 +184,8 @@ class PolicyServer:
         """The open connection, or a new one whose metadata has been read."""
         if self._channel is not None:
             return self._channel
-        # Resolved once in this object's life: a name that moves after the check must not move us.
-        self._addresses = self._addresses or resolve(self._endpoint, self._access.allow_private)
         first = self._access.deadlines.first
-        channel = self._dialect.connect(self._endpoint, self._addresses, first, self._access.api_key)
+        channel = self._route.open(first)
         if self._dialect.greets:
             try:
                 metadata = self._answer(channel.exchange(None, first))

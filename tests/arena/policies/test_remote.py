@@ -24,7 +24,7 @@ from arena.policies.address import Endpoint
 from arena.policies.droid import DROID_ACHIEVED_VELOCITY, droid_request
 from arena.policies.openpi import OpenPiForm
 from arena.policies.registry import default_parsers, parse_spec
-from arena.policies.server import Access, Deadlines, PolicyServer
+from arena.policies.server import Access, Deadlines, NetworkRoute, PolicyServer
 from tests.arena.policies.conftest import BOUND, PATIENT, served_policy
 
 Run = Callable[..., int]
@@ -267,7 +267,8 @@ def test_dripping_servers_meet_the_deadline(run_socket: Run, observation: Observ
 def test_a_server_that_stops_reading_meets_the_deadline(run_socket: Run) -> None:
     """Sending blocks once the kernel's buffers are full; only hanging up ends that."""
     port = run_socket(never_read)
-    server = PolicyServer("big", Endpoint(False, "127.0.0.1", port), Access(QUICK))
+    access = Access(QUICK)
+    server = PolicyServer("big", NetworkRoute(Endpoint(False, "127.0.0.1", port), access), access)
     started = time.monotonic()
     with pytest.raises(errors.PolicyTimeout):
         server.ask({"blob": bytes(20 * 2**20)}, "step 0")
