@@ -17,15 +17,15 @@ from ui.stored import Evaluated, as_rows, choose_evaluation, complaining, link, 
 from workers.service import submit
 from workers.settings import load_settings
 
-EMPTY = """**No policy acted here yet.** A policy is built in, a folder, or a server that speaks the openpi protocol:
+EMPTY = """**No policy acted here yet.** A policy is built in, a folder, or a server of openpi, RoboArena or GR00T:
 
 ```sh
-dreamarena policy probe openpi://host:8000 --action-space joint_velocity --control-hz 15
+dreamarena policy probe openpi://host:8000 --action-space joint_velocity
 dreamarena evaluate --policies hold 'openpi://host:8000?action_space=joint_velocity&control_hz=15&chunk=8' \\
     --world worlds/mine --episodes DATASET
 ```"""
 SUBMIT = """It acts in the world and the scenes of this evaluation, and is ranked among its policies. A server is
-called a few times first, and what is wrong with its answers is said before anything is rolled out.
+called some twenty times first, in three of the scenes too, and what is wrong is said before anything is rolled out.
 From a terminal: `dreamarena policy submit ADDRESS`."""
 SAID = {
     JobStatus.QUEUED: "Asked for.",

@@ -81,7 +81,7 @@ class Client:
         return self.post("submissions", asked)
 
     def probe(self, url: str, action_space: str | None = None, calls: int = 4) -> Json:
-        """Have the server look at a policy server."""
+        """Have the server look at a policy server, by its address or its whole spec."""
         return self.post("probes", {"url": url, "action_space": action_space, "calls": calls})
 
     def upload(self, archive: bytes) -> Json:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from arena.contracts import Episode, InvalidInput
+from arena.contracts import Episode, InvalidInput, Scene
 from arena.scenes import beginnings, choose_episodes
 from workers.content import content_address
-from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts
+from workers.evaluation import Dataset, RolloutInputs, WorldSpec, plan_rollouts, scene_for
 from workers.jobs import Context, Json, Request
 from workers.judge_specs import (
     DEMONSTRATIONS,
@@ -33,6 +33,18 @@ RunJobs = Callable[[Sequence[Request]], list[Json]]
 ID_LETTERS = 16
 
 
+def first_scenes(context: Context, plan: EvaluationPlan, count: int) -> list[Scene]:
+    """Up to `count` of the scenes of an evaluation, at its world's rate. Raises `InvalidInput` as `evaluate` does."""
+    world = _world(plan)
+    card = context.workshop.world(world.name, world.sampler_steps, world.guidance).card
+    begun = _begun(context, plan, Dataset.at(plan.episodes, plan.layout, plan.keep))
+    return [scene_for(episode, start, card) for episode, start in begun[:count]]
+
+
+def _begun(context: Context, plan: EvaluationPlan, dataset: Dataset) -> list[tuple[Episode, int]]:
+    return beginnings(choose_episodes(dataset.episodes(context)), plan.beginnings)[: plan.scenes]
+
+
 def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
     """Roll out, judge and rank; what is stored already is not done again. Returns the ranking as JSON.
 
@@ -46,7 +58,7 @@ def evaluate(context: Context, plan: EvaluationPlan, run: RunJobs) -> Json:
     knows = context.workshop.world(world.name, world.sampler_steps, world.guidance).card.knows_success
     if plan.scenes is not None and plan.scenes < 1:
         raise InvalidInput(f"an evaluation needs at least one scene, not {plan.scenes}")
-    begun = beginnings(choose_episodes(dataset.episodes(context)), plan.beginnings)[: plan.scenes]
+    begun = _begun(context, plan, dataset)
     judge = _judge(plan, knows, shown, [episode for episode, _ in begun])
     batches = plan_rollouts(context, world, plan.policies, dataset, begun, plan.steps, plan.seed, plan.batch)
     evaluation = _open(context, plan, batches, judge)

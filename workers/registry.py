@@ -13,7 +13,7 @@ from workers.content import fingerprint
 
 if TYPE_CHECKING:
     from arena.episodes.ingest import IngestReport, Progress
-    from arena.policies.registry import PolicyFactory
+    from arena.policies.specs import PolicyFactory
     from worldmodels.model import WorldModel
 
 STAND_IN = "metaworld"
@@ -51,7 +51,10 @@ class Workshop:
     """
 
     def __init__(self, private_policies: bool = True) -> None:
-        self._private_policies = private_policies
+        from arena.policies.server import Access
+
+        # Kept, as it remembers which servers failed.
+        self._access = Access(allow_private=private_policies)
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def episodes(self, path: Path, layout: Path | None = None, progress: Progress | None = None) -> tuple[Episode, ...]:
@@ -86,7 +89,7 @@ class Workshop:
         """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...` or `bc:FOLDER`."""
         from arena.policies.registry import default_parsers, parse_spec
 
-        return parse_spec(spec, {**default_parsers(self._private_policies), "bc": _cloned})
+        return parse_spec(spec, {**default_parsers(self._access), "bc": _cloned})
 
     def kinematics(self, robot: str) -> Kinematics | None:
         """The geometry of a robot, for policies that command its joints. None for robots that we have none of."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from arena.contracts import InvalidInput, PolicyCard
 from arena.policies.address import parse_endpoint, resolve
-from arena.policies.registry import public_only
+from arena.policies.served import SERVERS, public_only
 from arena.rollout import code_version
 from arena.store import JobRecord, Store
 from arena.validation import validate
@@ -25,7 +25,7 @@ from workers.plans import joined
 from workers.registry import Workshop
 from workers.settings import Settings
 from workers.steps.audit_judge import audit_of, newest_audit
-from workers.steps.submit_policy import SERVERS, submission
+from workers.steps.submit_policy import submission
 from workers.uploads import UPLOAD, uploaded_spec
 from workers.validation_page import render_validation
 

@@ -21,7 +21,7 @@ from arena.learned.checkpoint import CloningModel, Training, predict_targets
 from arena.learned.demonstrations import Batch, Demonstrations, Normalisation, Progress
 from arena.learned.network import POSITION, CloningConfig, CloningNetwork
 from arena.learned.optimise import Schedule, optimise
-from arena.policies.registry import PolicyFactory, parameters
+from arena.policies.specs import PolicyFactory, parameters
 
 SAVE_SECONDS = 20.0
 GRIPPER_SCALE = 0.5

@@ -13,8 +13,23 @@ from urllib.parse import urlsplit
 
 from arena.contracts import InvalidInput
 
-DEFAULT_PORT = 8000
-"""Of openpi's `serve_policy.py`."""
+
+@dataclass(frozen=True)
+class _Scheme:
+    secure: bool
+    port: int
+    tcp: bool = False
+
+
+SCHEMES = {
+    "openpi": _Scheme(False, 8000),  # of openpi's `serve_policy.py`
+    "ws": _Scheme(False, 8000),
+    "wss": _Scheme(True, 443),
+    "roboarena": _Scheme(False, 8000),
+    "roboarena+wss": _Scheme(True, 443),
+    "groot": _Scheme(False, 5555, tcp=True),  # of Isaac-GR00T's `run_gr00t_server.py`
+}
+"""What the address of a policy server begins with, whether that means TLS, and where such servers listen."""
 
 # Address ranges that carry an IPv4 address inside: a gateway may turn them into loopback or a private network.
 _TRANSLATED = tuple(
@@ -28,21 +43,22 @@ class AddressRefused(InvalidInput):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A websocket address. `host` is as written, for the TLS name and the Host header."""
+    """A websocket address, or a plain TCP one. `host` is as written, for the TLS name and the Host header."""
 
     secure: bool
     host: str
     port: int
     path: str = ""
+    tcp: bool = False
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'wss' if self.secure else 'ws'}://{host}:{self.port}{self.path}"
+        return f"{'tcp' if self.tcp else 'wss' if self.secure else 'ws'}://{host}:{self.port}{self.path}"
 
 
 def parse_endpoint(url: str) -> Endpoint:
-    """`openpi://host[:port]`, `ws://host[:port][/path]` or `wss://host[:port][/path]` without its query.
+    """An address such as `openpi://host[:port]`, `wss://host[:port][/path]` or `groot://host`, without its query.
 
     Raises `InvalidInput` for another scheme, a missing host, a bad port, or credentials in the address
     (they would end up in the store and on the leaderboard).
@@ -52,14 +68,17 @@ def parse_endpoint(url: str) -> Endpoint:
         port = parts.port
     except ValueError as error:
         raise InvalidInput(f"{url!r} is not an address: {error}") from error
-    if parts.scheme not in ("openpi", "ws", "wss"):
-        raise InvalidInput(f"{url!r} must begin with openpi://, ws:// or wss://")
+    scheme = SCHEMES.get(parts.scheme)
+    if scheme is None:
+        raise InvalidInput(f"{url!r} must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}")
     if parts.username is not None or parts.password is not None:
         raise InvalidInput("a policy's address must not hold a user name or password; give the key apart")
     if not parts.hostname or not parts.hostname.isprintable() or " " in parts.hostname:
-        raise InvalidInput(f"{url!r} names no host; write for instance openpi://localhost:{DEFAULT_PORT}")
-    secure = parts.scheme == "wss"
-    return Endpoint(secure, parts.hostname, port or (443 if secure else DEFAULT_PORT), parts.path)
+        raise InvalidInput(f"{url!r} names no host; write for instance {parts.scheme}://localhost:{scheme.port}")
+    if scheme.tcp and parts.path not in ("", "/"):
+        raise InvalidInput(f"{url!r}: a {parts.scheme} server is a host and a port and has no path")
+    path = "" if scheme.tcp else parts.path
+    return Endpoint(scheme.secure, parts.hostname, port or scheme.port, path, scheme.tcp)
 
 
 def resolve(endpoint: Endpoint, allow_private: bool) -> tuple[str, ...]:

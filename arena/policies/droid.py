@@ -5,6 +5,7 @@ Keys, image treatment and clipping are those of openpi's `examples/droid/main.py
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,28 @@ def droid_request(observation: Observation, exterior_camera: str, image_size: tu
 
     Raises `InvalidInput` where the observation lacks a camera or the joint positions.
     """
-    if observation.joint_position is None:
-        raise InvalidInput("the observation has no joint_position, which DROID policies need")
+    joints = joint_position(observation)
     return {
-        "observation/exterior_image_1_left": resize_with_pad(_camera(observation, exterior_camera), *image_size),
-        "observation/wrist_image_left": resize_with_pad(_camera(observation, WRIST_CAMERA), *image_size),
-        "observation/joint_position": np.asarray(observation.joint_position, dtype="<f4"),
+        "observation/exterior_image_1_left": resize_with_pad(camera(observation.cameras, exterior_camera), *image_size),
+        "observation/wrist_image_left": resize_with_pad(camera(observation.cameras, WRIST_CAMERA), *image_size),
+        "observation/joint_position": joints,
         "observation/gripper_position": np.asarray(observation.gripper_position, dtype="<f4"),
         "prompt": observation.instruction,
     }
 
 
-def _camera(observation: Observation, name: str) -> Frames:
-    if name not in observation.cameras:
-        raise InvalidInput(f"the observation has no camera {name!r}, only {', '.join(sorted(observation.cameras))}")
-    return observation.cameras[name]
+def camera(cameras: Mapping[str, Frames], name: str) -> Frames:
+    """The `(H, W, 3)` image of one camera; raises `InvalidInput` that lists the others."""
+    if name not in cameras:
+        raise InvalidInput(f"the observation has no camera {name!r}, only {', '.join(sorted(cameras))}")
+    return cameras[name]
+
+
+def joint_position(observation: Observation) -> NDArray[np.float32]:
+    """`(7,)` rad; raises `InvalidInput` where the world does not tell."""
+    if observation.joint_position is None:
+        raise InvalidInput("the observation has no joint_position, which DROID policies need")
+    return np.asarray(observation.joint_position, dtype="<f4")
 
 
 def resize_with_pad(image: Frames, height: int, width: int) -> Frames:
@@ -70,6 +78,13 @@ def resize_with_pad(image: Frames, height: int, width: int) -> Frames:
     padded = np.zeros((height, width, 3), dtype=np.uint8)
     padded[top : top + inner_height, left : left + inner_width] = np.asarray(inner)
     return padded
+
+
+def stretched(image: Frames, height: int, width: int) -> Frames:
+    """`(H, W, 3)` uint8 to `(height, width, 3)`, whatever that does to the aspect ratio: as RoboArena's client does."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def checked_actions(answer: Any, space: ActionSpace) -> FloatArray:
@@ -99,6 +114,11 @@ def raw_actions(answer: Any) -> NDArray[Any]:
         keys = ", ".join(sorted(str(key) for key in answer))[:120]
         raise InvalidInput(f"the server's 'actions' must be an array of numbers, not {found} (keys: {keys})")
     return values
+
+
+def binarised(values: FloatArray) -> FloatArray:
+    """`(N, D)` actions whose gripper, the last number, is 1 (closed) above 0.5 and else 0, as DROID's clients do."""
+    return np.concatenate([values[:, :-1], (values[:, -1:] > 0.5).astype(values.dtype)], axis=1)
 
 
 def to_contract_units(values: FloatArray, space: ActionSpace, velocity_scale: float | None) -> FloatArray:

@@ -56,7 +56,7 @@ class Connection:
         deadline = time.monotonic() + seconds
         headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
         with ExitStack() as undo:
-            raw = undo.enter_context(_tcp(endpoint, addresses, min(TCP_TIMEOUT, seconds)))
+            raw = undo.enter_context(open_tcp(endpoint, addresses, min(TCP_TIMEOUT, seconds)))
             stream = undo.enter_context(_tls(raw, endpoint, deadline)) if endpoint.secure else raw
             stream.settimeout(None)
             protocol = ClientProtocol(parse_uri(endpoint.url), max_size=MAX_MESSAGE_BYTES)
@@ -109,7 +109,8 @@ class Connection:
         self._open.close()
 
 
-def _tcp(endpoint: Endpoint, addresses: tuple[str, ...], seconds: float) -> socket.socket:
+def open_tcp(endpoint: Endpoint, addresses: tuple[str, ...], seconds: float) -> socket.socket:
+    """A connection to the first of the numeric `addresses` that answers; raises `TransportError`."""
     reason = "it has no address"
     for address in addresses:
         try:

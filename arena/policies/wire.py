@@ -61,7 +61,7 @@ def decode(message: bytes) -> Any:
     if len(message) > MAX_MESSAGE_BYTES:
         raise WireError(f"the message has {len(message)} bytes; at most {MAX_MESSAGE_BYTES} are read")
     try:
-        _check_structure(message)
+        check_structure(message)
         return msgpack.unpackb(message, object_hook=_unpack_numpy, strict_map_key=True)
     except WireError:
         raise
@@ -123,8 +123,8 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MESSAGE_BYTES
 
 
-def _check_structure(message: bytes) -> None:
-    """Walk over the message without building anything; raise `WireError` at the first cap that it breaks."""
+def check_structure(message: bytes) -> None:
+    """Walk over a msgpack message without building anything; raise `WireError` at the first cap that it breaks."""
     position, values, open_containers = 0, 0, [1]
     while open_containers:
         if open_containers[-1] == 0:

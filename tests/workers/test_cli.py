@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.arena.policies.groot_server import serving
 from tests.workers.dots import write_dataset
 from workers.cli import main
 from workers.cli.session import Session
@@ -146,6 +147,22 @@ def test_a_bug_is_not_hidden(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Session, "run", break_down)
     with pytest.raises(ZeroDivisionError):
         main(["ingest", str(dataset)])
+
+
+def test_a_probe_ends_with_how_to_submit(capsys: pytest.CaptureFixture[str], dataset: Path) -> None:
+    from tests.workers.test_submission import follower
+
+    with serving(follower(lambda pose: pose)) as port:
+        command = ["policy", "probe", f"groot://127.0.0.1:{port}?control_hz=10&image_size=16x16", "--calls", "2"]
+        assert main([*command, "--episodes", str(dataset)]) == 0
+        told = capsys.readouterr().out
+        assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    submit_as = f"groot://127.0.0.1:{port}?control_hz=10&image_size=16x16&action_space=cartesian_position&chunk=4"
+    assert found["submit_as"] == submit_as
+    assert told.splitlines()[-1] == f"submit as: {submit_as}"
+    assert "in episode-0@0-" in told
+    assert "agreement 1" in told
 
 
 def test_no_policies_are_an_empty_list(capsys: pytest.CaptureFixture[str]) -> None:

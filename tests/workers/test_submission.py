@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from arena.contracts import DreamarenaError, InvalidInput
+from arena.contracts import DreamarenaError, FloatArray, InvalidInput
+from tests.arena.policies.groot_server import GrootServer, serving, wrapped
 from tests.workers.dots import dot_context, write_dataset
 from tests.workers.test_evaluation import EPISODES, here, plan, started
 from workers.jobs import Context, Request
@@ -53,6 +57,50 @@ def test_a_server_that_does_not_answer_is_refused_before_anything_is_rolled_out(
     [job] = [job for job in context.store.jobs.recent() if job.kind == "submit_policy"]
     assert job.error is not None
     assert "127.0.0.1:9" in str(job.error["message"])
+
+
+def follower(change: Callable[[FloatArray], FloatArray]) -> GrootServer:
+    """A GR00T server whose hand goes along x, in absolute poses; `change` is what is wrong with them, `(4, 6)`."""
+
+    def act(seen: Any) -> Any:
+        pose = np.tile(seen["state"]["cartesian_position"][0], (4, 1)).astype(np.float64)
+        pose[:, 0] += 0.02 * np.arange(1, 5) + 1e-4 * float(seen["video"]["wrist_image_left"].mean())
+        gripper = np.tile(seen["state"]["gripper_position"][0], (4, 1))
+        return [{"cartesian_position": change(pose)[None], "gripper_position": gripper[None]}, {}]
+
+    shown = {
+        "video": ["wrist_image_left"],
+        "state": ["cartesian_position", "gripper_position"],
+        "action": ["cartesian_position", "gripper_position"],
+        "language": ["task"],
+    }
+    return GrootServer(
+        act, wrapped({key: {"modality_keys": names, "delta_indices": [0]} for key, names in shown.items()})
+    )
+
+
+def test_a_server_is_looked_at_in_the_evaluations_scenes_and_ranked(tmp_path: Path) -> None:
+    """Unchanged, by its address: what its owner says of it is its action space."""
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    first = here(context, plan(write_dataset(tmp_path / "dots", EPISODES), policies=("hold",)))
+    with serving(follower(lambda pose: pose)) as port:
+        policy = f"groot://127.0.0.1:{port}?action_space=cartesian_position&chunk=4&control_hz=10&image_size=16x16"
+        found = submitted(context, policy, first["evaluation"])
+    ranked = context.store.results.evaluation(str(found["evaluation"])).result or {}
+    assert {place["policy"] for place in ranked["policies"]} == {f"groot://127.0.0.1:{port}", "hold"}
+    assert ranked["policies"][0]["policy"] == found["policy"], "it goes where the bar is to be, and hold does not"
+    assert "another instruction changes nothing in the answer" in str(found["notes"])
+
+
+def test_a_mistake_that_is_certain_is_named_before_anything_is_rolled_out(tmp_path: Path) -> None:
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    first = here(context, plan(write_dataset(tmp_path / "dots", EPISODES), policies=("hold",)))
+    before = started(tmp_path / "log")
+    with serving(follower(lambda pose: pose * [1000, 1000, 1000, 1, 1, 1])) as port:
+        policy = f"groot://127.0.0.1:{port}?action_space=cartesian_position&chunk=4&control_hz=10&image_size=16x16"
+        with pytest.raises(InvalidInput, match=r"cannot be evaluated: positions reach .* are they millimetres"):
+            submitted(context, policy, first["evaluation"])
+    assert started(tmp_path / "log") == before
 
 
 def test_scenes_that_have_changed_since_are_not_rolled_out_anew(tmp_path: Path) -> None:

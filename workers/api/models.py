@@ -61,7 +61,9 @@ class Status(Out):
 
 class SubmissionIn(In):
     policy: Annotated[Text, Field(min_length=1, max_length=1000)]
-    """A server, e.g. openpi://HOST:8000?action_space=joint_velocity&control_hz=15&chunk=8, or upload:SHA256."""
+    """A server, e.g. openpi://HOST:8000?action_space=joint_velocity&control_hz=15&chunk=8, roboarena://HOST:8000?...
+    or groot://HOST:5555?..., or upload:SHA256.
+    """
     evaluation: Annotated[str, Field(pattern=ID)] | None = None
     """The evaluation that it joins; the newest finished one by default."""
     private: bool = False

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from tyro.conf import Positional, subcommand
 
 from workers.cli.session import Answer, Session
 
+if TYPE_CHECKING:
+    from arena.contracts import Kinematics, Scene
+
+SCENES = 3
+FACTS = (
+    "kind", "metadata", "action_space", "action_spaces", "action_shape", "action_dtype", "chunk_lengths", "control_hz",
+    "action_min", "action_max", "gripper_min", "gripper_max", "cameras", "deterministic", "repeat_difference",
+    "trials_at_once", "connect_seconds", "first_call_seconds", "latency_p50_seconds", "latency_p95_seconds", "calls",
+)  # fmt: skip
+"""Of a probe's report, in the order in which they are printed."""
+
 
 @dataclass(frozen=True)
 class Probe:
-    """Shake hands with an openpi policy server, call it with a grey observation, and print what it found."""
+    """Look at a policy server before it is submitted: what it wants and answers, and which typical mistakes it makes.
 
-    url: Positional[str]
-    """E.g. openpi://HOST:8000 or ws://HOST:8000."""
+    Some twenty calls: the same one again and again, then with one thing changed (the robot's place, the gripper, each
+    camera, the instruction), then in three scenes.
+    """
+
+    spec: Positional[str]
+    """E.g. openpi://HOST:8000, roboarena://HOST:8000 or groot://HOST:5555; or the whole spec of a submission."""
     action_space: str | None = None
     """Check the answers against joint_velocity, joint_position, cartesian_position or cartesian_velocity."""
-    calls: int = 4
+    calls: int = 8
+    """How often it is asked the same."""
+    episodes: Path | None = None
+    """A dataset to take the three scenes from, so that what it would do is compared with what was recorded."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
         from arena.contracts import ActionSpace, InvalidInput
         from arena.policies.preflight import probe
+        from arena.policies.server import Access
 
         spaces = [space.value for space in ActionSpace]
         if self.action_space is not None and self.action_space not in spaces:
@@ -33,15 +53,44 @@ class Probe:
         if self.calls < 1:
             raise InvalidInput(f"--calls must be at least 1, not {self.calls}")
         space = None if self.action_space is None else ActionSpace(self.action_space)
+        access = Access(allow_private=session.settings.private_policies is not False)
+        scenes, kinematics = (None, None) if self.episodes is None else self._scenes(self.episodes, session)
         with session.progress() as progress:
-            report = probe(self.url, space, self.calls, progress=progress)
+            report = probe(self.spec, space, self.calls, access, scenes, kinematics, progress)
         found = report.to_json()
+        return Answer(found, lambda console: show_report(found, console), 0 if report.ok else 2)
 
-        def show(console: Console) -> None:
-            for name, value in found.items():
-                console.print(f"{name}: {value}", markup=False, highlight=False)
+    def _scenes(self, dataset: Path, session: Session) -> tuple[list[Scene], Kinematics | None]:
+        from arena.scenes import choose_episodes, scene_from_episode
 
-        return Answer(found, show, 0 if report.ok else 2)
+        workshop = session.context.workshop
+        chosen = choose_episodes(workshop.episodes(dataset), SCENES)
+        scenes = [scene_from_episode(episode) for episode in chosen]
+        return scenes, workshop.kinematics(scenes[0].robot)
+
+
+def show_report(found: dict[str, Any], console: Console) -> None:
+    """A probe's report: what was measured, how the scenes went, and last what matters most."""
+    lines = [f"{name}: {_brief(found[name])}" for name in FACTS if found[name] is not None]
+    for scene in found["scenes"]:
+        told = {name: value for name, value in scene.items() if name != "scene" and value is not None}
+        lines.append(f"in {scene['scene']}: {_brief(told)}")
+    lines += [f"note: {note}" for note in found["notes"]]
+    lines += [f"{'mistake' if each['certain'] else 'suspicion'}: {each['says']}" for each in found["mistakes"]]
+    lines += [f"problem: {problem}" for problem in found["problems"]]
+    if found["submit_as"] is not None:
+        lines.append(f"submit as: {found['submit_as']}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _brief(value: Any) -> str:
+    """Numbers with three digits, however nested."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_brief(each)}" for name, each in value.items()) or "nothing"
+    return " ".join(map(_brief, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 @dataclass(frozen=True)

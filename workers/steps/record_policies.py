@@ -22,7 +22,7 @@ from workers.settings import SAMPLER_STEPS
 
 if TYPE_CHECKING:
     from arena.episodes.lerobot_writer import LeRobotWriter
-    from arena.policies.registry import PolicyFactory
+    from arena.policies.specs import PolicyFactory
 
 KIND = "policy"
 SETTLED = 3

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arena.contracts import InvalidInput
+from arena.policies.served import SERVERS
 from arena.store import EvaluationRecord
 from workers.evaluation import RolloutInputs
 from workers.jobs import Context, Inputs, Json, Request, Step
-from workers.plans import absolute_spec, joined
+from workers.plans import EvaluationPlan, absolute_spec, joined
 from workers.registry import Workshop
 
-SERVERS = ("openpi", "ws", "wss")
-PROBES = 3
+PROBES, SCENES = 3, 3
 
 
 class SubmitPolicyInputs(Inputs):
@@ -45,7 +45,7 @@ def submit_policy(inputs: SubmitPolicyInputs, context: Context) -> Json:
     record = context.store.results.evaluation(inputs.evaluation)
     plan = joined(record, inputs.policy)
     name = context.workshop.policy(inputs.policy).card.name
-    found = preflight(inputs.policy, context)
+    found = preflight(inputs.policy, context, plan)
 
     def run(requests: Sequence[Request]) -> list[Json]:
         from workers.runner import run_jobs
@@ -99,22 +99,25 @@ def _acted(context: Context, batches: Sequence[RolloutInputs], policy: str) -> b
     return bool(context.store.results.known_rollouts(ids))
 
 
-def preflight(policy: str, context: Context) -> Json:
-    """What is known before anything is rolled out: a server is called a few times, another policy's card is read.
+def preflight(policy: str, context: Context, plan: EvaluationPlan) -> Json:
+    """What is known before anything is rolled out: a server is called a few times, and in three scenes of `plan`.
 
-    Raises `InvalidInput` where that already shows that it cannot be evaluated.
+    Another policy's card is read. Raises `InvalidInput` where that already shows that it cannot be evaluated.
     """
     card = context.workshop.policy(policy).card
     if policy.partition(":")[0] not in SERVERS:
         return {"notes": []}
     from arena.policies.preflight import probe
-    from arena.policies.registry import public_only
+    from arena.policies.server import Access
+    from workers.orchestrate import first_scenes
 
-    private = context.settings.private_policies is not False and not public_only(policy)
-    report = probe(policy, card.action_space, PROBES, allow_private=private, progress=context.progress)
+    scenes = first_scenes(context, plan, SCENES)
+    kinematics = context.workshop.kinematics(scenes[0].robot)
+    access = Access(allow_private=context.settings.private_policies is not False)
+    report = probe(policy, card.action_space, PROBES, access, scenes, kinematics, context.progress)
     if not report.ok:
         raise InvalidInput(f"{card.name} cannot be evaluated: {'; '.join(report.problems)}")
-    return {"notes": list(report.notes)}
+    return {"notes": [*(mistake.says for mistake in report.mistakes), *report.notes]}
 
 
 STEP = Step("submit_policy", SubmitPolicyInputs, submit_policy, intact)

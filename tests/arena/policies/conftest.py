@@ -18,9 +18,21 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from arena.contracts import Observation, Scene
+from arena.contracts import Observation, Policy, Scene
+from arena.policies.registry import default_parsers, parse_spec
+from arena.policies.server import Access, Deadlines
 
 Infer = Callable[[dict[str, Any]], Any]
+
+BOUND = 60.0
+"""Seconds by which a misbehaving server must have been given up, even on a busy machine."""
+PATIENT = Deadlines(first=BOUND, step=BOUND)
+"""Where something else than the deadline must end the call."""
+
+
+def served_policy(spec: str, deadlines: Deadlines = PATIENT, **access: Any) -> Policy:
+    """The policy that a spec names, with a breaker of its own."""
+    return parse_spec(spec, default_parsers(Access(deadlines, **access))).create()
 
 
 def pack(value: Any) -> bytes:
@@ -77,6 +89,37 @@ def run_openpi(run_websocket: Callable[..., int]) -> Callable[..., int]:
         return run_websocket(openpi_handler(infer, {"server": "test"} if metadata is None else metadata))
 
     return start
+
+
+class RoboArenaServer:
+    """As RoboArena's `WebsocketPolicyServer`: a config first, `endpoint` in each request, a text for each reset."""
+
+    def __init__(self, infer: Infer, **config: Any) -> None:
+        self.infer, self.resets, self.requests = infer, [], []
+        self.config = {
+            "image_resolution": [4, 6], "needs_wrist_camera": True, "n_external_cameras": 2,
+            "needs_stereo_camera": False, "needs_session_id": True, "action_space": "joint_velocity", **config,
+        }  # fmt: skip
+
+    def __call__(self, connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            connection.send(pack(self.config))
+            while True:
+                request = msgpack.unpackb(connection.recv(), object_hook=unpack_array)
+                try:
+                    endpoint = request.pop("endpoint")
+                    (self.resets if endpoint == "reset" else self.requests).append(request)
+                    connection.send("reset successful" if endpoint == "reset" else pack(self.infer(request)))
+                except Exception:
+                    connection.send(traceback.format_exc())
+                    connection.close(1011, "Internal server error. Traceback included in previous frame.")
+                    return
+
+
+def unpack_array(value: dict[Any, Any]) -> Any:
+    if b"__ndarray__" not in value:
+        return value
+    return np.ndarray(value[b"shape"], value[b"dtype"], buffer=value[b"data"])
 
 
 @pytest.fixture

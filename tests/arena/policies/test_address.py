@@ -16,6 +16,9 @@ from arena.policies.address import AddressRefused, Endpoint, is_public, parse_en
         ("ws://10.0.0.5:8000/policy", Endpoint(False, "10.0.0.5", 8000, "/policy")),
         ("wss://robot.example", Endpoint(True, "robot.example", 443)),
         ("openpi://[::1]:8000", Endpoint(False, "::1", 8000)),
+        ("roboarena://robot.example", Endpoint(False, "robot.example", 8000)),
+        ("roboarena+wss://robot.example/p", Endpoint(True, "robot.example", 443, "/p")),
+        ("groot://robot.example", Endpoint(False, "robot.example", 5555, tcp=True)),
     ],
 )
 def test_addresses_are_parsed(url: str, endpoint: Endpoint) -> None:
@@ -25,6 +28,7 @@ def test_addresses_are_parsed(url: str, endpoint: Endpoint) -> None:
 def test_an_endpoint_is_a_websocket_url() -> None:
     assert parse_endpoint("openpi://[::1]:8000").url == "ws://[::1]:8000"
     assert parse_endpoint("wss://robot.example/p").url == "wss://robot.example:443/p"
+    assert parse_endpoint("groot://[::1]").url == "tcp://[::1]:5555"
 
 
 @pytest.mark.parametrize(

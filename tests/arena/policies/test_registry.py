@@ -6,7 +6,8 @@ import pytest
 
 from arena.contracts import ActionSpace, InvalidInput
 from arena.policies.droid import DROID_ACHIEVED_VELOCITY
-from arena.policies.registry import PolicyFactory, default_parsers, parse_spec
+from arena.policies.registry import default_parsers, parse_spec
+from arena.policies.specs import PolicyFactory
 
 DROID = "openpi://host:8000?action_space=joint_velocity&control_hz=15&chunk=8"
 
@@ -31,7 +32,7 @@ def test_hashes_name_the_declaration() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("nois", "did you mean 'noise'.*valid: hold, noise, openpi://HOST"),
+        ("nois", "did you mean 'noise'.*valid: groot://HOST.*hold, noise, openpi://HOST.*roboarena://HOST"),
         ("", "unknown policy"),
         ("grpc://host", "unknown policy"),
         ("bc:weights.safetensors", "unknown policy"),

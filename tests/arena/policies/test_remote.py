@@ -19,25 +19,23 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from arena.contracts import ActionSpace, DreamarenaError, InvalidInput, Observation, Policy, Scene
-from arena.policies import remote
+from arena.policies import errors, wire
 from arena.policies.address import Endpoint
-from arena.policies.droid import DROID_ACHIEVED_VELOCITY
+from arena.policies.droid import DROID_ACHIEVED_VELOCITY, droid_request
+from arena.policies.openpi import OpenPiForm
 from arena.policies.registry import default_parsers, parse_spec
-from arena.policies.remote import Deadlines
+from arena.policies.server import Access, Deadlines, NetworkRoute, PolicyServer
+from tests.arena.policies.conftest import BOUND, PATIENT, served_policy
 
 Run = Callable[..., int]
 QUICK = Deadlines(first=2.0, step=1.0)
-BOUND = 60.0
-"""Seconds by which QUICK's deadlines have passed even on a busy machine; the misbehaving servers go on for minutes."""
-PATIENT = Deadlines(first=BOUND, step=BOUND)
-"""Where something else than the deadline must end the call."""
 
 
 def policy_at(
     port: int, deadlines: Deadlines = PATIENT, allow_private: bool = True, chunk: int = 8, more: str = ""
 ) -> Policy:
     spec = f"openpi://127.0.0.1:{port}?action_space=joint_velocity&control_hz=15&chunk={chunk}{more}"
-    return parse_spec(spec, default_parsers(allow_private, deadlines=deadlines)).create()
+    return served_policy(spec, deadlines, allow_private=allow_private)
 
 
 def forward(request: dict[str, Any]) -> dict[str, Any]:
@@ -74,12 +72,13 @@ def test_golden_conversation_byte_for_byte(
                 connection.close(frame["close"])
 
     policy = policy_at(run_websocket(replay), chunk=15, more="&velocity_scale=1&image_size=8")
-    policy._image_size = (4, 6)  # the golden images are no squares, which a spec cannot ask for
+    # The golden images are no squares, which a spec cannot ask for.
+    policy._form = OpenPiForm(policy.card, image_size=(4, 6))
     chunk = policy.act(observation)
     np.testing.assert_allclose(chunk.values[:, :7], np.linspace(-1, 1, 120).reshape(15, 8)[:, :7], atol=1e-6)
     assert chunk.values[:, 7].min() == 0.0
     boom = Observation(**{**observation.__dict__, "instruction": "boom"})
-    message = fails(policy, boom, remote.PolicyServerError)
+    message = fails(policy, boom, errors.PolicyServerError)
     assert message.endswith("the server answered with an error: ValueError: planted failure")
     assert "step 1" in message
     assert received == [frames[1]["data"], frames[3]["data"]]
@@ -104,7 +103,7 @@ def test_a_normal_server(run_openpi: Run, observation: Observation, scene: Scene
 
 def test_speaks_with_the_released_client_library_on_the_other_side(observation: Observation) -> None:
     oracle = pytest.importorskip("openpi_client.msgpack_numpy", reason="openpi-client is not installed")
-    request = oracle.unpackb(remote.wire.encode(remote.droid_request(observation, "exterior_1", (224, 224))))
+    request = oracle.unpackb(wire.encode(droid_request(observation, "exterior_1", (224, 224))))
     assert request["observation/wrist_image_left"].shape == (224, 224, 3)
     assert request["observation/joint_position"].dtype == np.float32
 
@@ -131,7 +130,7 @@ def test_bad_actions_are_named_and_the_client_lives_on(
 ) -> None:
     answers = iter([{"actions": actions}, forward({})])
     policy = policy_at(run_openpi(lambda request: next(answers)))
-    message = fails(policy, observation, remote.InvalidAction)
+    message = fails(policy, observation, errors.InvalidAction)
     assert says in message
     assert "step 0" in message
     assert policy.act(observation).values.shape == (8, 8)
@@ -140,18 +139,18 @@ def test_bad_actions_are_named_and_the_client_lives_on(
 
 @pytest.mark.parametrize("answer", [b"\xc1", b"", b"\x93\x01\x02\x03", b"\xc0", b"\xdd\xff\xff\xff\xff", b"\x80"])
 def test_bad_messages_are_named(run_openpi: Run, observation: Observation, answer: bytes) -> None:
-    assert "step 0" in fails(policy_at(run_openpi(lambda request: answer)), observation, remote.InvalidAction)
+    assert "step 0" in fails(policy_at(run_openpi(lambda request: answer)), observation, errors.InvalidAction)
 
 
 @pytest.mark.parametrize("metadata", [[1, 2], "text", 3])
 def test_metadata_must_be_a_map(run_openpi: Run, observation: Observation, metadata: Any) -> None:
-    message = fails(policy_at(run_openpi(forward, metadata)), observation, remote.InvalidAction)
+    message = fails(policy_at(run_openpi(forward, metadata)), observation, errors.InvalidAction)
     assert "metadata" in message
 
 
 def test_terminal_escapes_of_a_server_are_not_printed(run_openpi: Run, observation: Observation) -> None:
     text = "Traceback\nValueError: \x1b[2J\x07bad\r\n\n"
-    message = fails(policy_at(run_openpi(lambda request: text)), observation, remote.PolicyServerError)
+    message = fails(policy_at(run_openpi(lambda request: text)), observation, errors.PolicyServerError)
     assert message.endswith("ValueError: [2J bad")
 
 
@@ -166,7 +165,7 @@ def test_a_stall_on_the_first_call_and_later(run_openpi: Run, observation: Obser
 
     policy = policy_at(run_openpi(infer), Deadlines(first=30.0, step=0.5))
     policy.act(observation)
-    with pytest.raises(remote.PolicyTimeout, match=r"step 1: no answer within 0\.5 s"):
+    with pytest.raises(errors.PolicyTimeout, match=r"step 1: no answer within 0\.5 s"):
         policy.act(observation)
     assert policy.act(observation).values.shape == (8, 8)
     release.set()
@@ -180,7 +179,7 @@ def test_a_slow_first_call_outlives_the_short_deadline(run_openpi: Run, observat
 
     policy = policy_at(run_openpi(infer), Deadlines(first=30.0, step=0.2))
     policy.act(observation)
-    with pytest.raises(remote.PolicyTimeout):
+    with pytest.raises(errors.PolicyTimeout):
         policy.act(observation)
     policy.close()
 
@@ -194,13 +193,13 @@ def test_reconnects_once_and_no_more(run_websocket: Run, run_openpi: Run, observ
             connection.send(b"\x80")
             connection.recv()
             if len(connections) == 2:
-                connection.send(remote.wire.encode(forward({})))
+                connection.send(wire.encode(forward({})))
                 connection.recv()
 
     policy = policy_at(run_websocket(hang_up))
     assert policy.act(observation).values.shape == (8, 8)
     assert len(connections) == 2
-    with pytest.raises(remote.PolicyConnectionError, match=r"step 1: the server closed the connection"):
+    with pytest.raises(errors.PolicyConnectionError, match=r"step 1: the server closed the connection"):
         policy.act(observation)
     assert len(connections) == 3
     policy.close()
@@ -209,7 +208,7 @@ def test_reconnects_once_and_no_more(run_websocket: Run, run_openpi: Run, observ
 def test_nobody_there(observation: Observation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert "nobody answers" in fails(policy_at(port), observation, remote.PolicyConnectionError)
+    assert "nobody answers" in fails(policy_at(port), observation, errors.PolicyConnectionError)
 
 
 def accept_websocket(connection: socket.socket) -> None:
@@ -262,17 +261,44 @@ def never_read(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("server", [drip_handshake, drip_metadata, drip_answer, drip_fragments, never_read])
 def test_dripping_servers_meet_the_deadline(run_socket: Run, observation: Observation, server: Any) -> None:
-    fails(policy_at(run_socket(server), QUICK), observation, remote.PolicyTimeout)
+    fails(policy_at(run_socket(server), QUICK), observation, errors.PolicyTimeout)
 
 
 def test_a_server_that_stops_reading_meets_the_deadline(run_socket: Run) -> None:
     """Sending blocks once the kernel's buffers are full; only hanging up ends that."""
     port = run_socket(never_read)
-    server = remote.PolicyServer("big", Endpoint(False, "127.0.0.1", port), QUICK)
+    access = Access(QUICK)
+    server = PolicyServer("big", NetworkRoute(Endpoint(False, "127.0.0.1", port), access), access)
     started = time.monotonic()
-    with pytest.raises(remote.PolicyTimeout):
-        server.ask({"blob": bytes(20 * 2**20)}, 0)
+    with pytest.raises(errors.PolicyTimeout):
+        server.ask({"blob": bytes(20 * 2**20)}, "step 0")
     assert time.monotonic() - started < BOUND
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"\x82\x7e\xff\xff" + bytes(100), b"\x82", b"\x02\x01\x80", b"\x02\x01\x80\x00\x7e\x00\x09" + bytes(3)],
+    ids=["in its bytes", "in its length", "between fragments", "in a fragment"],
+)
+def test_a_server_that_closes_mid_message_is_called_once_more(
+    run_socket: Run, observation: Observation, beginning: bytes
+) -> None:
+    """The rest never comes, so that half an answer is never taken for one; the second time it is the server's fault."""
+    calls: list[int] = []
+
+    def close_early(connection: socket.socket) -> None:
+        accept_websocket(connection)
+        connection.sendall(b"\x82\x01\x80")
+        connection.recv(2**20)
+        calls.append(1)
+        connection.sendall(beginning)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(2**20):
+            pass
+
+    message = fails(policy_at(run_socket(close_early)), observation, errors.PolicyConnectionError)
+    assert "step 0: the server closed the connection" in message
+    assert len(calls) == 2
 
 
 def announce_a_gigabyte(connection: socket.socket) -> None:
@@ -292,7 +318,7 @@ def send_endless_fragments(connection: socket.socket) -> None:
 @pytest.mark.parametrize("server", [announce_a_gigabyte, send_endless_fragments])
 def test_a_huge_message_is_cut_at_the_cap(run_socket: Run, observation: Observation, server: Any) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    message = fails(policy_at(run_socket(server)), observation, remote.PolicyConnectionError)
+    message = fails(policy_at(run_socket(server)), observation, errors.PolicyConnectionError)
     assert "more than 16777216 bytes" in message
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
@@ -310,7 +336,7 @@ def test_redirects_are_not_followed(run_socket: Run, observation: Observation) -
         location = f"Location: ws://127.0.0.1:{target_port}/\r\n".encode()
         connection.sendall(b"HTTP/1.1 302 Found\r\n" + location + b"Content-Length: 0\r\n\r\n")
 
-    message = fails(policy_at(run_socket(redirect)), observation, remote.PolicyConnectionError)
+    message = fails(policy_at(run_socket(redirect)), observation, errors.PolicyConnectionError)
     assert "redirects (302), which is not followed" in message
     assert not visits
 
@@ -319,14 +345,14 @@ def test_something_else_than_a_websocket(run_socket: Run, observation: Observati
     def greet(connection: socket.socket) -> None:
         connection.sendall(b"220 smtp.example ESMTP\r\n" * 10)
 
-    message = fails(policy_at(run_socket(greet)), observation, remote.PolicyConnectionError)
+    message = fails(policy_at(run_socket(greet)), observation, errors.PolicyConnectionError)
     assert "does not speak websocket" in message
 
 
 def test_private_addresses_are_refused_without_a_connection(run_socket: Run, observation: Observation) -> None:
     visits: list[int] = []
     port = run_socket(lambda connection: visits.append(1))
-    message = fails(policy_at(port, allow_private=False), observation, remote.PolicyConnectionError)
+    message = fails(policy_at(port, allow_private=False), observation, errors.PolicyConnectionError)
     assert "not on the public internet" in message
     assert not visits
 
@@ -351,11 +377,11 @@ def test_a_name_is_resolved_once(run_websocket: Run, observation: Observation, m
         connection.send(b"\x80")
         with suppress(ConnectionClosed):
             connection.recv()
-            connection.send(remote.wire.encode(forward({})))
+            connection.send(wire.encode(forward({})))
 
     port = run_websocket(once)
     spec = f"openpi://rebind.example:{port}?action_space=joint_velocity&control_hz=15&chunk=8"
-    policy = parse_spec(spec, default_parsers(allow_private=False, deadlines=PATIENT)).create()
+    policy = served_policy(spec, allow_private=False)
     policy.act(observation)
     policy.act(observation)
     policy.close()
@@ -366,7 +392,7 @@ def test_a_name_is_resolved_once(run_websocket: Run, observation: Observation, m
 def test_what_the_world_does_not_show_is_named(run_openpi: Run, observation: Observation) -> None:
     policy = policy_at(run_openpi(forward))
     blind = Observation(**{**observation.__dict__, "cameras": {"wrist": observation.cameras["wrist"]}})
-    with pytest.raises(remote.UnfitObservation, match="no camera 'exterior_1', only wrist"):
+    with pytest.raises(errors.UnfitObservation, match="no camera 'exterior_1', only wrist"):
         policy.act(blind)
     with pytest.raises(InvalidInput, match="joint_position"):
         policy.act(Observation(**{**observation.__dict__, "joint_position": None}))
@@ -381,12 +407,12 @@ def test_an_api_key_travels_in_the_header_only(run_websocket: Run, observation: 
         connection.send(b"\x80")
         with suppress(ConnectionClosed):
             connection.recv()
-            connection.send(remote.wire.encode(forward({})))
+            connection.send(wire.encode(forward({})))
             connection.recv()
 
     port = run_websocket(handle)
     spec = f"ws://127.0.0.1:{port}?action_space=joint_velocity&control_hz=15&chunk=8"
-    factory = parse_spec(spec, default_parsers(api_key="secret-key", deadlines=PATIENT))
+    factory = parse_spec(spec, default_parsers(Access(PATIENT, api_key="secret-key")))
     policy = factory.create()
     policy.act(observation)
     policy.close()

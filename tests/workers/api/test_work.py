@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from arena.contracts import InvalidInput
+from arena.policies.errors import PolicyConnectionError
 from arena.policies.registry import parse_spec
-from arena.policies.remote import PolicyConnectionError
+from arena.policies.server import Access
 from arena.store import JobStatus, Scope
 from tests.workers.api.conftest import PRIVATE, PUBLIC, SERVER, Api
 from workers.runner import BrokerUnreachable
@@ -122,6 +123,26 @@ def test_servers_on_private_networks_are_not_called(api: Api, host: str, monkeyp
     assert bob.get("jobs").json()["items"] == []
 
 
+@pytest.mark.parametrize("scheme", ["roboarena", "roboarena+wss", "groot", "wss"])
+def test_no_scheme_is_a_way_to_a_private_network(api: Api, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_connection(*_: object, **__: object) -> None:
+        raise AssertionError("connected")
+
+    bob = api.as_("bob", Scope.SUBMIT)
+    spec = f"{scheme}://HOST:8000?action_space=joint_position&control_hz=15&chunk=8"
+    accepted = bob.post("submissions", {"policy": spec.replace("HOST", "8.8.8.8")})
+    assert accepted.status_code == 202, accepted.text
+    assert api.store.jobs.get(accepted.json()["key"]).inputs["policy"].endswith("&network=public")
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "create_connection", no_connection)
+        for host in ("127.0.0.1", "2130706433", "169.254.169.254", "[::ffff:10.0.0.1]"):
+            for path, said in (("submissions", {"policy": spec.replace("HOST", host)}),
+                               ("probes", {"url": f"{scheme}://{host}:8000"})):  # fmt: skip
+                refused = bob.post(path, said)
+                assert refused.status_code == 400, (path, refused.text)
+                assert "not on the public internet" in refused.json()["detail"]
+
+
 def test_a_name_that_is_rebound_later_is_refused_where_it_is_connected_to(api: Api) -> None:
     bob = api.as_("bob", Scope.SUBMIT)
     key = bob.post("submissions", {"policy": SERVER}).json()["key"]
@@ -165,8 +186,8 @@ def test_a_probe_tells_what_the_server_is_like(serve: Callable[..., Api], monkey
         def to_json(self) -> dict[str, Any]:
             return {"ok": True}
 
-    def probe(url: str, space: object, calls: int, **given: Any) -> Report:
-        seen.update(given, url=url, space=space, calls=calls)
+    def probe(url: str, space: object, calls: int, access: Access) -> Report:
+        seen.update(url=url, space=space, calls=calls, allow_private=access.allow_private)
         return Report()
 
     monkeypatch.setattr("arena.policies.preflight.probe", probe)

@@ -43,15 +43,16 @@ def submit(visitor: Submitter, asked: models.SubmissionIn, response: Response) -
 
 @router.post("/probes", response_model=dict)
 def probe(visitor: Submitter, asked: models.ProbeIn) -> dict[str, object]:
-    """Shake hands with a policy server, call it a few times with a grey picture, and say what was found."""
+    """Shake hands with a policy server, call it with made-up pictures, and say what was found and is suspicious."""
     from arena.policies.preflight import probe as look
+    from arena.policies.server import Access
 
     server = visitor.server
     if not server.probing.acquire(blocking=False):
         raise Problem(503, "busy", "other servers are being looked at: try again", {"Retry-After": "10"})
     try:
         space = None if asked.action_space is None else ActionSpace(asked.action_space)
-        return look(asked.url, space, asked.calls, allow_private=server.allow_private).to_json()
+        return look(asked.url, space, asked.calls, Access(allow_private=server.allow_private)).to_json()
     finally:
         server.probing.release()
 
