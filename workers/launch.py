@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import traceback
 from functools import cache
 from typing import IO, TYPE_CHECKING
@@ -61,8 +60,7 @@ def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
     """A job that a dead process holds is taken up again; one that is done was done."""
     free_if_dead(store.jobs, job.key, job)
     job = store.jobs.get(job.key)
-    alive = job.status is JobStatus.RUNNING and (job.lease_expires or 0.0) > time.time()
-    if job.status is JobStatus.DONE or alive:
+    if job.status is JobStatus.DONE or store.jobs.is_held(job):
         return job
     if settings.broker_url is None:
         store.jobs.mark_sent(job.key)

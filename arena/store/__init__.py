@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arena.store.accounts import Accounts, TokenRefused
 from arena.store.catalog import Catalog
-from arena.store.database import open_database, schema_state
+from arena.store.database import AWAY, open_database, schema_state
 from arena.store.jobs import GIVEN_UP, LEASE_SECONDS, MAX_ATTEMPTS, Jobs
 from arena.store.records import (
     OUTSIDE,
@@ -29,6 +29,7 @@ from arena.store.results import Results
 from arena.store.voting import Voting
 
 __all__ = [
+    "AWAY",
     "GIVEN_UP",
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",

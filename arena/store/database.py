@@ -16,13 +16,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from arena.contracts import InvalidInput
 
 BUSY_SECONDS = 60.0
 """How long a SQLite writer waits for another one before it gives up."""
+AWAY = (OperationalError, InterfaceError)
+"""What is raised while a database does not answer, or when it hangs up. It may come back."""
 MIGRATION_LOCK = 0x647265616D
 """PostgreSQL advisory lock under which migrations run."""
 
@@ -52,6 +54,12 @@ class Database:
         """One transaction: committed at the end of the block, rolled back when it raises."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def now(self, session: Session) -> float:
+        """Seconds since the epoch (UTC) by the one clock that all users of this database share."""
+        if self.dialect != "postgresql":
+            return time.time()
+        return float(session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
