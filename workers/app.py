@@ -56,7 +56,12 @@ def make_app(broker_url: str, visibility_seconds: float = VISIBILITY_SECONDS) ->
         worker_pool="solo",
         worker_concurrency=1,
         task_default_queue=QUEUE,
-        broker_transport_options={"visibility_timeout": visibility_seconds, "socket_connect_timeout": CONNECT_SECONDS},
+        broker_transport_options={
+            "visibility_timeout": visibility_seconds,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            # RabbitMQ says that it has a message once it is on disk; without being asked, it says nothing.
+            "confirm_publish": True,
+        },
         broker_connection_timeout=CONNECT_SECONDS,
         broker_connection_retry_on_startup=True,
         # A worker outlives its broker, however long that is away.

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.services import _free_port, _listens, _program, _wait
-from workers.app import QUEUE, make_app
+from workers.app import QUEUE, CeleryBroker, make_app
+from workers.runner import BrokerUnreachable
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 CONSUMER_TIMEOUT_MS = 3000
@@ -40,7 +41,15 @@ class Server:
             self._process = subprocess.Popen(
                 command, env=os.environ | environment, stdout=out, stderr=out, start_new_session=True
             )
-        _wait(lambda: _listens(self.port), self._process)
+        _wait(lambda: _listens(self.port) and self._answers(), self._process)
+
+    def _answers(self) -> bool:
+        """Whether it does more than listen."""
+        try:
+            CeleryBroker(make_app(self.url), self.url).waiting()
+        except BrokerUnreachable:
+            return False
+        return True
 
     def kill(self) -> None:
         """SIGKILL, to the server and all that it started."""

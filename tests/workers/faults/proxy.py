@@ -25,8 +25,12 @@ class Proxy:
 
     def cut(self) -> None:
         """Hang up on everybody, and answer nobody until `mend`."""
-        self._is_cut = True
+        self.refuse()
         self.hang_up()
+
+    def refuse(self) -> None:
+        """Answer nobody else until `mend`."""
+        self._is_cut = True
 
     def mend(self) -> None:
         self._is_cut = False

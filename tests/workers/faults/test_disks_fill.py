@@ -1,4 +1,4 @@
-"""Fault 11 of docs/reliability.md: a full disk while an artifact is written, and a process that is killed before it is whole."""
+"""Fault 11 of docs/reliability.md: a full disk, or a killed process, while an artifact is written."""
 
 from __future__ import annotations
 
