@@ -66,6 +66,8 @@ def make_app(broker_url: str, visibility_seconds: float = VISIBILITY_SECONDS) ->
         broker_connection_retry_on_startup=True,
         # A worker outlives its broker, however long that is away.
         broker_connection_max_retries=None,
+        # RabbitMQ closes the channel of a worker whose job takes longer than its consumer timeout: not the worker's end.
+        broker_channel_error_retry=True,
         # A worker that is busy says nothing to RabbitMQ, which would take it for dead; leases tell who is.
         broker_heartbeat=0,
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},

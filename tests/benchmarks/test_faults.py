@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
@@ -65,13 +66,14 @@ SKIPPED = "import pytest\n\ndef test_one():\n    pytest.skip('no server')\n"
         (PASSING, True, "took 3"),
         (PASSING + "\ndef test_two():\n    assert False\n", False, "failed: test_two"),
         (SKIPPED, False, "no server"),
-        ("import nonsense_that_is_not_there\n", False, "failed"),
+        ("import nonsense_that_is_not_there\n", False, "0 tests"),
     ],
 )
 def test_what_a_fault_came_to_is_told(faults: ModuleType, source: str, passed: bool, says: str, tmp_path: Path) -> None:
     test = tmp_path / "test_it.py"
     test.write_text(source)
-    found = faults.bring_about(faults.Fault(0, "it", "it", "it", (str(test),)))
+    name = os.path.relpath(test, REPOSITORY)
+    found = faults.bring_about([faults.Fault(0, "it", "it", "it", (name,))])["it"]
     assert found["passed"] is passed, found
     assert says in found["detail"]
 

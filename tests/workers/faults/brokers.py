@@ -6,15 +6,18 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.services import _free_port, _listens, _program, _wait
+from tests.services import _free_port, _listens, _program
 from workers.app import QUEUE, CeleryBroker, make_app
 from workers.runner import BrokerUnreachable
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+START_SECONDS = 120.0
+"""RabbitMQ takes six on an idle machine, and forty on a busy one."""
 CONSUMER_TIMEOUT_MS = 3000
 """RabbitMQ takes a message back that is not acknowledged by then, and closes the channel; its default is half an
 hour."""
@@ -41,7 +44,12 @@ class Server:
             self._process = subprocess.Popen(
                 command, env=os.environ | environment, stdout=out, stderr=out, start_new_session=True
             )
-        _wait(lambda: _listens(self.port) and self._answers(), self._process)
+        deadline = time.monotonic() + START_SECONDS
+        while not (_listens(self.port) and self._answers()):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (self.folder / "out").read_text()[-2000:]
+                pytest.fail(f"{command[0]} did not start within {START_SECONDS:g} s:\n{said}", pytrace=False)
+            time.sleep(0.1)
 
     def _answers(self) -> bool:
         """Whether it does more than listen."""

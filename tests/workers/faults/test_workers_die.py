@@ -92,13 +92,14 @@ def test_5_a_job_that_outlives_the_brokers_patience_is_committed_once(
     site = make_site(broker, database_url, timing=replace(QUICK, visibility=2.0))
     key = site.ask("silent", seconds=8.0)
     site.send()
-    with site.workers(2):
+    with site.workers(2) as workers:
         site.settle([key])
         time.sleep(1.0)
         assert site.begun() == 1, "a message that came again started nothing"
         more = [site.ask("work", x=x) for x in (4, 5)]
         site.send()
         site.settle(more)
+        assert [worker.process.poll() for worker in workers] == [None, None], site.logs()
     [job, *_] = site.check([key, *more])
     assert job.attempts == 1
     record_property("begun", site.begun())
