@@ -1,7 +1,7 @@
 """Two workers that are killed every few seconds, and now and then their broker, and their connections to the database:
 are all jobs done, each exactly once?
 
-The jobs (0.1 to 0.4 s each, an artifact of two files) come evenly over the time. Workers lease for 3 s here, not 60.
+The jobs (0.1 to 0.4 s each, an artifact of two files) come evenly over the time. Workers lease for 5 s here, not 60.
 A trigger in the database counts how often each job became done. A job that was killed three times would be given up,
 as it should be, and then the soak has failed: with these numbers that is a matter of one soak in a hundred.
 
@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,7 +105,7 @@ def site(home: Path) -> Iterator[tuple[Any, Any, Any]]:
     from tests.services import running_postgresql
     from tests.workers.faults.brokers import Redis
     from tests.workers.faults.proxy import Proxy
-    from tests.workers.faults.site import Site
+    from tests.workers.faults.site import QUICK, Site
 
     broker = Redis(home / "redis")
     broker.start()
@@ -116,7 +116,8 @@ def site(home: Path) -> Iterator[tuple[Any, Any, Any]]:
             proxy = Proxy(int(urlsplit(url).port or 0))
             # The workers' connections go through the proxy, ours do not.
             cuttable = f"postgresql://arena@127.0.0.1:{proxy.port}/soak"
-            found = Site(home / "home", broker.url, f"{url}/soak", extra={"DREAMARENA_DATABASE_URL": cuttable})
+            found = Site(home / "home", broker.url, f"{url}/soak", replace(QUICK, lease=5.0),
+                         {"DREAMARENA_DATABASE_URL": cuttable})  # fmt: skip
             with psycopg.connect(f"{url}/soak", autocommit=True) as connection:
                 connection.execute(COUNTING)
             try:
