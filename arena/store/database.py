@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ BUSY_SECONDS = 60.0
 """How long a SQLite writer waits for another one before it gives up."""
 AWAY = (OperationalError, InterfaceError)
 """What is raised while a database does not answer, or when it hangs up. It may come back."""
+MOST_PARAMETERS = 30_000
 MIGRATION_LOCK = 0x647265616D
 """PostgreSQL advisory lock under which migrations run."""
 
@@ -122,6 +123,12 @@ def upsert(session: Session, table: type[Any], values: Mapping[str, Any], keep: 
     keys = [column.name for column in table.__table__.primary_key]
     changes = {name: value for name, value in values.items() if name not in keys and name not in keep}
     session.execute(_insert(session, table).values(**values).on_conflict_do_update(index_elements=keys, set_=changes))
+
+
+def in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """What a query may name at once: PostgreSQL takes 65,535 parameters, SQLite 32,766."""
+    for start in range(0, len(keys), MOST_PARAMETERS):
+        yield keys[start : start + MOST_PARAMETERS]
 
 
 def _insert(session: Session, table: type[Any]) -> Any:

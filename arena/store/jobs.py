@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from arena.store.database import Database, insert_new
+from arena.store.database import Database, in_parts, insert_new
 from arena.store.records import JobRecord, JobStatus, Json, Lease, NotFound
 from arena.store.tables import JobAskerRow, JobRow
 
@@ -112,7 +112,8 @@ class Jobs:
     def many(self, keys: Sequence[str]) -> list[JobRecord]:
         """Jobs in the order of `keys`. Raises `NotFound`."""
         with self._database.read() as session:
-            rows = {row.key: row for row in session.scalars(select(JobRow).where(JobRow.key.in_(keys)))}
+            queries = [select(JobRow).where(JobRow.key.in_(part)) for part in in_parts(keys)]
+            rows = {row.key: row for query in queries for row in session.scalars(query)}
         if missing := [key for key in keys if key not in rows]:
             raise NotFound(f"there is no job {missing[0]!r} in the store")
         return [_record(rows[key]) for key in keys]
