@@ -49,7 +49,7 @@ class Options:
     minutes: float = 10.0
     jobs: int = 500
     kill_every: tuple[float, float] = (2.0, 6.0)
-    """Seconds between two kills: from, to."""
+    """Seconds between two faults: from, to."""
     seed: int = 0
 
 
@@ -63,14 +63,28 @@ class Crew:
     random: random.Random
     workers: list[Any] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    seen: dict[Path, int] = field(default_factory=dict)
+    """How often each worker had come up when it was last hurt."""
 
     def start(self, number: int) -> Any:
         return self.site.start("--supervised", "0", FAULT_HOST=f"machine-{number}")
 
+    def up(self) -> list[Any]:
+        """Workers that came up since they were last hurt: on a busy machine that takes longer than the pause between
+        two faults, and whoever is killed each time before would never work.
+        """
+        return [worker for worker in self.workers if times_up(worker) > self.seen.get(worker.log, 0)]
+
     def hurt(self) -> None:
+        """One of those that are up; nothing where none is."""
+        ready = self.up()
+        if not ready:
+            return
         [kind] = self.random.choices(list(KINDS), weights=list(KINDS.values()))
-        number = self.random.randrange(len(self.workers))
-        parent = self.workers[number].process.pid
+        worker = self.random.choice(ready)
+        if kind not in ("broker", "connections"):
+            self.seen[worker.log] = times_up(worker)
+        parent = worker.process.pid
         if kind == "broker":
             self.broker.restart()
         elif kind == "connections":
@@ -88,6 +102,11 @@ class Crew:
             if worker.process.poll() is not None:
                 self.site.end(worker)
                 self.workers[number] = self.start(number)
+
+
+def times_up(worker: Any) -> int:
+    """Celery's banner is in its log once for each time that it took up work."""
+    return int(worker.log.read_text(errors="replace").count("[queues]"))
 
 
 def children(pid: int) -> list[int]:
