@@ -34,7 +34,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 KINDS = {"child": 5, "worker": 4, "worker told to end": 3, "broker": 1, "connections": 2}
 """What is done to them, and how often in proportion."""
-SETTLE_SECONDS = 120.0
+SETTLE_SECONDS = 900.0
+"""How long what is left may take once nothing is hurt any more: on a busy machine workers are slow to come up."""
 COUNTING = """
 CREATE TABLE completions (key text NOT NULL);
 CREATE FUNCTION count_completion() RETURNS trigger AS $$

@@ -66,7 +66,7 @@ def make_app(broker_url: str, visibility_seconds: float = VISIBILITY_SECONDS) ->
         broker_connection_retry_on_startup=True,
         # A worker outlives its broker, however long that is away.
         broker_connection_max_retries=None,
-        # RabbitMQ closes the channel of a worker whose job takes longer than its consumer timeout: not the worker's end.
+        # RabbitMQ closes the channel of a worker whose job outlasts its consumer timeout: no reason to end.
         broker_channel_error_retry=True,
         # A worker that is busy says nothing to RabbitMQ, which would take it for dead; leases tell who is.
         broker_heartbeat=0,
@@ -102,6 +102,7 @@ def _task(steps: Steps, open_context: Callable[[], Context], lease_seconds: floa
         except HandedBack:
             log.warning("this worker ends: what it was at was put back in the queue")
             return str(JobStatus.QUEUED)
+        log.info("job %s (%s) is %s", job.key, job.kind, job.status)
         if job.status is JobStatus.FAILED:
             raise_failure(job)
         return str(job.status)

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from arena.contracts import DreamarenaError, InvalidInput
 from arena.store import AWAY, LEASE_SECONDS, JobRecord, JobStatus, Lease
 from workers.jobs import Context, I, Json, Progress, Step, Steps
+from workers.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +106,9 @@ def execute(steps: Steps, context: Context, key: str, lease_seconds: float = LEA
     if lease is None:
         return jobs.get(key)
     try:
-        with _kept_alive(context, lease, lease_seconds) as watched:
-            job = jobs.get(key)
+        job = jobs.get(key)
+        with about(key, job.kind), _kept_alive(context, lease, lease_seconds) as watched:
+            log.info("begun, attempt %d", job.attempts)
             step = _step(steps, job.kind)
             result = step.run(_inputs(step, job), watched)
         if not patiently(lambda: jobs.complete(lease, result)):

@@ -66,7 +66,7 @@ def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
         store.jobs.mark_sent(job.key)
         _spawn(job.key, settings)
         return job
-    _broker(settings.broker_url).send(job)
+    broker_of(settings.broker_url).send(job)
     store.jobs.mark_sent(job.key)
     return store.jobs.get(job.key)
 
@@ -79,7 +79,7 @@ def revive(settings: Settings, store: Store) -> bool:
     if settings.broker_url is not None:
         from workers.runner import offer
 
-        return offer(store.jobs, _broker(settings.broker_url)) > 0
+        return offer(store.jobs, broker_of(settings.broker_url)) > 0
     key = store.jobs.next_sent()
     if key is not None:
         _spawn(key, settings)
@@ -87,7 +87,7 @@ def revive(settings: Settings, store: Store) -> bool:
 
 
 @cache
-def _broker(url: str) -> CeleryBroker:
+def broker_of(url: str) -> CeleryBroker:
     """One for each process, because it keeps its connections."""
     from workers.app import CeleryBroker, make_app
 

@@ -26,6 +26,7 @@ from arena.store.records import (
     VoterRecord,
 )
 from arena.store.results import Results
+from arena.store.totals import Totals, totals
 from arena.store.voting import Voting
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Store",
     "TokenRecord",
     "TokenRefused",
+    "Totals",
     "VoterRecord",
     "Voting",
     "schema_state",
@@ -72,6 +74,10 @@ class Store:
         self.jobs = Jobs(self._database)
         self.voting = Voting(self._database)
         self.accounts = Accounts(self._database)
+
+    def totals(self) -> Totals:
+        """Counts and ages of everything, for dashboards."""
+        return totals(self._database)
 
     def close(self) -> None:
         self._database.close()

@@ -34,8 +34,13 @@ class Worker:
         return Answer({"exit_code": code}, lambda console: None, code)
 
     def _work(self, session: Session) -> int:
+        import logging
+
         from workers.app import serve
+        from workers.logs import configure
         from workers.supervisor import end_with
+
+        configure(session.settings.log_json, logging.getLevelNamesMapping()[self.loglevel])
 
         end_with(self.parent)
         return serve(session.settings, session.steps(), session.context, self.loglevel)
