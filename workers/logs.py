@@ -52,8 +52,8 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: `time` (seconds since the epoch), `level`, `logger`, `message`, `host`, `pid`, and `job`, `kind`
-    and `exception` where there are any.
+    """One object a line: `time` (seconds since the epoch), `level`, `logger`, `message`, `host`, `pid`, and where there
+    are any, `job`, `kind` and `exception`.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from arena.store.totals import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Labels = tuple[tuple[str, str], ...]
+Values = dict[Labels, float]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Metric:
     name: str
     help: str
     type: str
-    values: Mapping[Labels, float]
+    values: Values
 
     def lines(self) -> Iterable[str]:
         yield f"# HELP {self.name} {self.help}"
@@ -46,8 +46,8 @@ def exposition(found: Totals, messages: int | None) -> str:
 
 
 def _of_jobs(found: Totals) -> list[Metric]:
-    counts = {(("kind", job.kind), ("status", str(job.status))): float(job.count) for job in found.jobs}
-    ages = {
+    counts: Values = {(("kind", job.kind), ("status", str(job.status))): float(job.count) for job in found.jobs}
+    ages: Values = {
         (("kind", job.kind), ("status", str(job.status))): job.oldest
         for job in found.jobs
         if job.status in ("queued", "running")
@@ -59,17 +59,18 @@ def _of_jobs(found: Totals) -> list[Metric]:
 
 
 def _of_results(found: Totals) -> list[Metric]:
-    worlds = {(("world", world),): each for world, each in found.rollouts.items()}
-    verdicts = {
+    rollouts: Values = {(("world", world),): float(count) for world, (count, _) in found.rollouts.items()}
+    frames: Values = {(("world", world),): float(count) for world, (_, count) in found.rollouts.items()}
+    verdicts: Values = {
         (("judge", judge), ("abstained", str(abstained).lower())): float(count)
         for (judge, abstained), count in found.verdicts.items()
     }
-    evaluations = {(("status", status),): float(count) for status, count in found.evaluations.items()}
+    evaluations: Values = {(("status", status),): float(count) for status, count in found.evaluations.items()}
     return [
-        Metric("dreamarena_rollouts_total", "Rollouts stored.", "counter", {k: float(v[0]) for k, v in worlds.items()}),
+        Metric("dreamarena_rollouts_total", "Rollouts stored.", "counter", rollouts),
         Metric(
             "dreamarena_imagined_frames_total", "Frames of all rollouts: rate() of it is imagined frames per second.",
-            "counter", {k: float(v[1]) for k, v in worlds.items()},
+            "counter", frames,
         ),
         Metric("dreamarena_verdicts_total", "Verdicts stored.", "counter", verdicts),
         _one("dreamarena_votes_total", "Votes of people.", "counter", found.votes),
@@ -79,14 +80,14 @@ def _of_results(found: Totals) -> list[Metric]:
 
 def _of_judging(judging: Iterable[Mapping[str, Any]]) -> list[Metric]:
     """What finished judging jobs spent, by model."""
-    sums: dict[str, Counter[Labels]] = {"calls": Counter(), "prompt_tokens": Counter(), "completion_tokens": Counter()}
-    dollars: Counter[Labels] = Counter()
+    sums: dict[str, Values] = {"calls": {}, "prompt_tokens": {}, "completion_tokens": {}}
+    dollars: Values = {}
     for result in judging:
         for model, spent in (result.get("spent") or {}).items():
-            labels = (("model", str(model)),)
+            labels: Labels = (("model", str(model)),)
             for name, sum_ in sums.items():
-                sum_[labels] += int(spent.get(name) or 0)
-            dollars[labels] += spent.get("usd") or 0  # type: ignore[assignment]
+                sum_[labels] = sum_.get(labels, 0.0) + float(spent.get(name) or 0)
+            dollars[labels] = dollars.get(labels, 0.0) + float(spent.get("usd") or 0.0)
     return [
         Metric(f"dreamarena_judge_{name}_total", f"{name.replace('_', ' ').capitalize()} of judges.", "counter", each)
         for name, each in sums.items()

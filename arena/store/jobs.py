@@ -88,7 +88,9 @@ class Jobs:
         with self._database.read() as session:
             queued = and_(JobRow.status == JobStatus.QUEUED, among)
             highest = session.scalar(select(JobRow.priority).where(queued).order_by(JobRow.priority.desc()).limit(1))
-            found = list(session.scalars(_by_urgency(_abandoned(self._database.now(session), among)).limit(1)))
+            found: list[JobRow] = list(
+                session.scalars(_by_urgency(_abandoned(self._database.now(session), among)).limit(1))
+            )
             if highest is not None:
                 oldest = select(JobRow).where(queued, JobRow.priority == highest).order_by(JobRow.id).limit(1)
                 found += session.scalars(oldest)
@@ -245,10 +247,12 @@ class Jobs:
             now = self._database.now(session)
             unheard = JobRow.sent_at.is_(None)
             forgotten = or_(unheard, JobRow.sent_at < now - resend_after) if isfinite(resend_after) else unheard
-            queued = select(JobRow).where(JobRow.status == JobStatus.QUEUED, forgotten)
+            queued: Select[Any] = select(JobRow).where(JobRow.status == JobStatus.QUEUED, forgotten)
             # Whoever held it took its message along, so that it does not matter what else the broker holds.
             orphaned = _abandoned(now, or_(forgotten, JobRow.sent_at <= JobRow.lease_expires))
-            found = [row for query in (queued, orphaned) for row in session.scalars(_by_urgency(query).limit(limit))]
+            found: list[JobRow] = [
+                row for query in (queued, orphaned) for row in session.scalars(_by_urgency(query).limit(limit))
+            ]
             return [_record(row) for row in sorted(found, key=_urgency)[:limit]]
 
     def mark_sent(self, key: str) -> None:
@@ -281,7 +285,7 @@ def _row(session: Session, key: str, for_update: bool = False) -> JobRow:
     return row
 
 
-def _abandoned(now: float, among: ColumnElement[bool]) -> Select[tuple[JobRow]]:
+def _abandoned(now: float, among: ColumnElement[bool]) -> Select[Any]:
     """Held by somebody who was silent for too long."""
     over = or_(JobRow.lease_expires < now, JobRow.lease_expires > now + LEASE_LIMIT_SECONDS)
     return select(JobRow).where(JobRow.status == JobStatus.RUNNING, over, among)
@@ -291,7 +295,7 @@ def _urgency(row: JobRow) -> tuple[int, int]:
     return -row.priority, row.id
 
 
-def _by_urgency(query: Select[tuple[JobRow]]) -> Select[tuple[JobRow]]:
+def _by_urgency(query: Select[Any]) -> Select[Any]:
     return query.order_by(JobRow.priority.desc(), JobRow.id)
 
 
