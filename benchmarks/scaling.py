@@ -81,39 +81,51 @@ class Database:
         return self.free_at
 
 
+BEGIN = -1
+"""Of a worker that is about to ask for a job; from 0 on, the step that it has just done; `steps`, to say what came."""
+
+
 def simulate(workers: int, job_seconds: float, steps: int, costs: Any, options: Options) -> Load:
     """Every worker does `jobs_each` jobs of `steps` steps, each of which it reports if the last report is old."""
     chance, database = random.Random(options.seed), Database()
-    clock: list[tuple[float, int, int, float]] = [(chance.uniform(0, job_seconds), w, -1, 0.0) for w in range(workers)]
+    # What happens next, by its time: the database is asked in the order of time.
+    clock = [(chance.uniform(0, job_seconds), worker, BEGIN, 0.0) for worker in range(workers)]
     heapq.heapify(clock)
-    done, begun, redone, worked, end = 0, 0, 0, 0.0, 0.0
-    target = workers * options.jobs_each
-    while done < target:
-        now, worker, step, reported = heapq.heappop(clock)
-        end = max(end, now)
-        if step < 0:
-            begun += 1
-            now = database.ask(now, costs.choose + costs.acquire)
-            heapq.heappush(clock, (now, worker, 0, now))
-            continue
-        if step == steps:
-            done += 1
-            heapq.heappush(clock, (database.ask(now, costs.complete), worker, -1, 0.0))
-            continue
+    done, begun, redone, worked, now = 0, 0, 0, 0.0, 0.0
+
+    def go_on(at: float, worker: int, step: int, reported: float) -> None:
+        """Work on a step, or die of it: then the job waits for its lease's end and a sweep, and its worker boots."""
+        nonlocal redone, worked
         took = job_seconds / steps * chance.lognormvariate(0.0, 0.1)
         worked += took
         if chance.random() < took / (3600 * options.hours_between_deaths):
-            # Somebody else begins it once the lease is over and a sweep has come by; this worker starts anew.
             redone += 1
-            back = now + LEASE_SECONDS + chance.uniform(0, SWEEP_SECONDS) + options.boot_seconds
-            heapq.heappush(clock, (back, worker, -1, 0.0))
-            continue
-        now += took
-        database.ask(now, costs.heartbeat * took / HEARTBEAT_SECONDS + costs.sweep * took / SWEEP_SECONDS)
-        if now - reported >= REPORT_SECONDS:
-            now = reported = database.ask(now, costs.progress)
-        heapq.heappush(clock, (now, worker, step + 1, reported))
-    return Load(done / end, min(1.0, database.busy / end), 1 - min(1.0, worked / (workers * end)), redone / begun)
+            lost = took + LEASE_SECONDS + chance.uniform(0, SWEEP_SECONDS) + options.boot_seconds
+            heapq.heappush(clock, (at + lost, worker, BEGIN, 0.0))
+        else:
+            heapq.heappush(clock, (at + took, worker, step, reported))
+
+    while done < workers * options.jobs_each:
+        now, worker, step, reported = heapq.heappop(clock)
+        if step == BEGIN:
+            begun += 1
+            at = database.ask(now, costs.choose + costs.acquire)
+            go_on(at, worker, 0, at)
+        elif step == steps:
+            done += 1
+            heapq.heappush(clock, (database.ask(now, costs.complete), worker, BEGIN, 0.0))
+        else:
+            since = job_seconds / steps
+            database.ask(now, costs.heartbeat * since / HEARTBEAT_SECONDS + costs.sweep * since / SWEEP_SECONDS)
+            at = now
+            if now - reported >= REPORT_SECONDS:
+                at = reported = database.ask(now, costs.progress)
+            if step + 1 == steps:
+                heapq.heappush(clock, (at, worker, steps, reported))
+            else:
+                go_on(at, worker, step + 1, reported)
+    busy = min(1.0, database.busy / now)
+    return Load(done / now, busy, 1 - min(1.0, worked / (workers * now)), redone / begun)
 
 
 def measure(options: Options) -> dict[str, Any]:
