@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """URL of a server, without a database's name."""
+    with running_postgresql() as url:
+        yield url
+
+
+@contextmanager
+def running_postgresql() -> Iterator[str]:
+    """A server that is gone afterwards; its URL, without a database's name."""
     server, initdb = _program("postgres"), _program("initdb")
     # PostgreSQL refuses to run as root, and pytest's own folders are closed to other users.
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))

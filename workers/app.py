@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from arena.store import LEASE_SECONDS, JobRecord, JobStatus, Store
-from workers.execution import execute, log, raise_failure
+from arena.store import AWAY, LEASE_SECONDS, JobRecord, JobStatus, Store
+from workers.draining import Draining
+from workers.execution import HandedBack, execute, log, raise_failure
 from workers.jobs import Context, Steps
-from workers.runner import BrokerUnreachable, offer
+from workers.runner import BrokerUnreachable, free_if_dead, offer
 from workers.settings import Settings
 
 QUEUE = "dreamarena"
@@ -22,7 +26,23 @@ VISIBILITY_SECONDS = 12 * 3600
 CONNECT_SECONDS = 5.0
 
 
-def make_app(broker_url: str) -> Celery:
+@dataclass(frozen=True)
+class Timing:
+    """How long a worker waits for what, in seconds. Tests of faults are in more of a hurry."""
+
+    lease: float = LEASE_SECONDS
+    visibility: float = VISIBILITY_SECONDS
+    sweep: float = LEASE_SECONDS / 2
+    """How often what waits is looked for that no message tells of."""
+    drain: float = 40.0
+    """How long a job may go on once the worker is told to end. What stops a worker (docker: `stop_grace_period`) has
+    to wait for longer than this, and than a step takes from one report to the next."""
+
+
+TIMING = Timing()
+
+
+def make_app(broker_url: str, visibility_seconds: float = VISIBILITY_SECONDS) -> Celery:
     """A Celery application without tasks: enough to send messages."""
     app = Celery("dreamarena", broker=broker_url)
     app.conf.update(
@@ -36,9 +56,20 @@ def make_app(broker_url: str) -> Celery:
         worker_pool="solo",
         worker_concurrency=1,
         task_default_queue=QUEUE,
-        broker_transport_options={"visibility_timeout": VISIBILITY_SECONDS, "socket_connect_timeout": CONNECT_SECONDS},
+        broker_transport_options={
+            "visibility_timeout": visibility_seconds,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            # RabbitMQ says that it has a message once it is on disk; without being asked, it says nothing.
+            "confirm_publish": True,
+        },
         broker_connection_timeout=CONNECT_SECONDS,
         broker_connection_retry_on_startup=True,
+        # A worker outlives its broker, however long that is away.
+        broker_connection_max_retries=None,
+        # RabbitMQ closes the channel of a worker whose job outlasts its consumer timeout: no reason to end.
+        broker_channel_error_retry=True,
+        # A worker that is busy says nothing to RabbitMQ, which would take it for dead; leases tell who is.
+        broker_heartbeat=0,
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0.2, "interval_step": 0.5},
         worker_hijack_root_logger=False,
     )
@@ -50,19 +81,28 @@ def task_name(kind: str) -> str:
     return f"dreamarena.{kind}"
 
 
-def register(app: Celery, steps: Steps, open_context: Callable[[], Context]) -> None:
+def register(
+    app: Celery, steps: Steps, open_context: Callable[[], Context], lease_seconds: float = LEASE_SECONDS
+) -> None:
     """Make every step a task of `app`. The context is opened by the worker's first task."""
     for kind in steps:
-        app.task(_task(steps, open_context), name=task_name(kind))
+        app.task(_task(steps, open_context, lease_seconds), name=task_name(kind))
 
 
-def _task(steps: Steps, open_context: Callable[[], Context]) -> Callable[[str], str]:
+def _task(steps: Steps, open_context: Callable[[], Context], lease_seconds: float) -> Callable[[str], str]:
     def run(key: str) -> str:
         # A message is a ticket: whoever holds one does the most urgent job of its kind. That needs nothing of the
         # broker, and the job that was overtaken is done by the ticket of the one that overtook it.
         context = open_context()
         jobs = context.store.jobs
-        job = execute(steps, context, jobs.more_urgent(jobs.get(key)) or key)
+        # A ticket that comes back is that of a worker which died, and need not wait for its lease to end.
+        free_if_dead(jobs, key)
+        try:
+            job = execute(steps, context, jobs.more_urgent(jobs.get(key)) or key, lease_seconds)
+        except HandedBack:
+            log.warning("this worker ends: what it was at was put back in the queue")
+            return str(JobStatus.QUEUED)
+        log.info("job %s (%s) is %s", job.key, job.kind, job.status)
         if job.status is JobStatus.FAILED:
             raise_failure(job)
         return str(job.status)
@@ -97,7 +137,7 @@ class CeleryBroker:
 
 
 @contextmanager
-def reaping(store: Store, broker: CeleryBroker, seconds: float = LEASE_SECONDS / 2) -> Iterator[None]:
+def reaping(store: Store, broker: CeleryBroker, seconds: float = TIMING.sweep) -> Iterator[None]:
     """While a worker runs, offer again what other workers left behind and what the broker forgot."""
     stop = threading.Event()
 
@@ -105,8 +145,11 @@ def reaping(store: Store, broker: CeleryBroker, seconds: float = LEASE_SECONDS /
         while not stop.wait(seconds):
             try:
                 offer(store.jobs, broker)
-            except BrokerUnreachable as error:
-                log.warning("%s", error)
+            except (BrokerUnreachable, *AWAY) as error:
+                # Both may come back, and then this has to be here still.
+                log.warning("cannot look for jobs that were left behind: %s", error)
+            except Exception:
+                log.exception("cannot look for jobs that were left behind")
 
     thread = threading.Thread(target=reap, name="reaper", daemon=True)
     thread.start()
@@ -117,16 +160,29 @@ def reaping(store: Store, broker: CeleryBroker, seconds: float = LEASE_SECONDS /
         thread.join()
 
 
-def serve(settings: Settings, steps: Steps, context: Context, loglevel: str = "INFO") -> int:
-    """Take jobs from the broker until told to stop. Returns the worker's exit status."""
+def serve(settings: Settings, steps: Steps, context: Context, loglevel: str = "INFO", timing: Timing = TIMING) -> int:
+    """Take jobs from the broker until told to stop. Returns the worker's exit status.
+
+    Told by SIGTERM, it takes no new job, and breaks off the one it is at if that is not done in `timing.drain`.
+    """
     url = settings.broker_url
     if url is None:
         raise BrokerUnreachable("a worker needs a broker: set DREAMARENA_BROKER_URL, e.g. redis://127.0.0.1:6379/0")
-    app = make_app(url)
-    register(app, steps, lambda: context)
+    app = make_app(url, timing.visibility)
     broker = CeleryBroker(app, url)
     broker.waiting()
-    worker: Any = app.Worker(loglevel=loglevel, pool="solo", queues=[QUEUE], without_gossip=True, without_mingle=True)
-    with reaping(context.store, broker):
-        worker.start()
+    with Draining(timing.drain) as draining:
+        watched = replace(context, leaving=draining.is_over)
+        register(app, steps, lambda: watched, timing.lease)
+        worker: Any = app.Worker(
+            loglevel=loglevel,
+            pool="solo",
+            queues=[QUEUE],
+            without_gossip=True,
+            without_mingle=True,
+            # RabbitMQ lets no two workers of one machine go by the same name.
+            hostname=f"dreamarena-{os.getpid()}@{socket.gethostname()}",
+        )
+        with reaping(context.store, broker, timing.sweep):
+            worker.start()
     return int(worker.exitcode or 0)

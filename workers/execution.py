@@ -11,23 +11,26 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
 from arena.contracts import DreamarenaError, InvalidInput
-from arena.store import LEASE_SECONDS, JobRecord, JobStatus, Lease
+from arena.store import AWAY, LEASE_SECONDS, JobRecord, JobStatus, Lease
 from workers.jobs import Context, I, Json, Progress, Step, Steps
+from workers.logs import about
 
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.5
 """Progress is written to the jobs table at most this often."""
+PATIENCE_SECONDS = 300.0
+"""How long a database that does not answer is waited for with what came of a job."""
+T = TypeVar("T")
 
 
 class LeaseLost(Exception):
@@ -42,6 +45,10 @@ class Stopped(Exception):
         self.key = key
 
 
+class HandedBack(Exception):
+    """This worker is to leave before the job is done, and put it back in the queue at no attempt's cost."""
+
+
 class JobFailed(DreamarenaError):
     """A job was given up, for a reason that its user can do something about."""
 
@@ -54,9 +61,10 @@ class JobCrashed(RuntimeError):
     """A job was given up because of an error in dreamarena or its machine. The worker's log has the traceback."""
 
 
-def owner_id() -> str:
-    """This process: its host, its id, and when it began, because ids are used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}"
+def owner_id(pid: int | None = None) -> str:
+    """A process, by default this one: its host, its id, and when it began, because ids are used again."""
+    pid = os.getpid() if pid is None else pid
+    return f"{socket.gethostname()}:{pid}:{_began(pid)}"
 
 
 def is_dead(owner: str) -> bool:
@@ -88,20 +96,22 @@ def _answers(pid: int) -> str:
 def execute(steps: Steps, context: Context, key: str, lease_seconds: float = LEASE_SECONDS) -> JobRecord:
     """Do a job if nobody else does or did, and return what the table says of it then.
 
-    An error that its user caused fails the job; an `OSError` puts it back, for three attempts in all; an
-    interruption puts it back at no cost. All of them are raised again. `LeaseLost` is not an error, nor is that the
-    job was cancelled. A job that another one waits for in this process is put back when that one is cancelled.
+    An error that its user caused fails the job; an `OSError` or a database that hangs up puts it back, for three
+    attempts in all; an interruption, and that this worker is to leave, put it back at no cost. All of them are raised
+    again. `LeaseLost` is not an error, nor is that the job was cancelled. A job that another one waits for in this
+    process is put back when that one is cancelled.
     """
     jobs = context.store.jobs
     lease = jobs.acquire(key, owner_id(), lease_seconds)
     if lease is None:
         return jobs.get(key)
     try:
-        with _kept_alive(context, lease, lease_seconds) as watched:
-            job = jobs.get(key)
+        job = jobs.get(key)
+        with about(key, job.kind), _kept_alive(context, lease, lease_seconds) as watched:
+            log.info("begun, attempt %d", job.attempts)
             step = _step(steps, job.kind)
             result = step.run(_inputs(step, job), watched)
-        if not jobs.complete(lease, result):
+        if not patiently(lambda: jobs.complete(lease, result)):
             raise LeaseLost
     except LeaseLost:
         log.warning("the lease of job %s (%s) was lost; another worker has it", key, jobs.get(key).kind)
@@ -109,18 +119,43 @@ def execute(steps: Steps, context: Context, key: str, lease_seconds: float = LEA
         if stopped.key != key:
             jobs.release(lease)
             raise
-        jobs.stop(lease)
+        patiently(lambda: jobs.stop(lease))
         log.warning("job %s (%s) was cancelled", key, jobs.get(key).kind)
-    except OSError as error:
-        jobs.release(lease, error_record(error))
+    except HandedBack:
+        patiently(lambda: jobs.release(lease))
+        raise
+    except (OSError, *AWAY) as error:
+        record = error_record(error)
+        patiently(lambda: jobs.release(lease, record))
         raise
     except Exception as error:
-        jobs.fail(lease, error_record(error))
+        record = error_record(error)
+        patiently(lambda: jobs.fail(lease, record))
         raise
     except BaseException:
         jobs.release(lease)
         raise
     return jobs.get(key)
+
+
+def patiently(change: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
+    """Make a change in the store, again for as long as the database does not answer. It has to bear being made twice:
+    when a connection breaks while it commits, nobody knows whether it did.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.1
+    while True:
+        try:
+            return change()
+        except AWAY as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            log.warning("the database does not answer, trying again: %s", _first_line(error))
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def error_record(error: Exception) -> Json:
@@ -161,9 +196,9 @@ def _kept_alive(context: Context, lease: Lease, seconds: float) -> Iterator[Cont
         while not stop.wait(seconds / 4):
             try:
                 kept = context.store.jobs.heartbeat(lease, seconds)
-            except SQLAlchemyError as error:
+            except AWAY as error:
                 # The database may come back before the lease ends; if not, the fence refuses our result.
-                log.warning("cannot renew the lease of job %s: %s", lease.key, error)
+                log.warning("cannot renew the lease of job %s: %s", lease.key, _first_line(error))
                 continue
             if not kept:
                 lost.set()
@@ -187,12 +222,21 @@ def _reporting(context: Context, lease: Lease, lost: threading.Event) -> Progres
         context.progress(done, total, stage)
         if lost.is_set():
             raise LeaseLost
+        if context.leaving():
+            raise HandedBack
         due = time.monotonic() - last_time > REPORT_SECONDS or stage != last_stage or done == total
         if due:
             last_time, last_stage = time.monotonic(), stage
-            if not context.store.jobs.progress(lease, done, total, stage):
+            try:
+                kept = context.store.jobs.progress(lease, done, total, stage)
+                cancelled = context.store.jobs.is_cancelled(lease.key)
+            except AWAY as error:
+                # Hours of work are not thrown away for a bar that stands still.
+                log.warning("cannot tell how far job %s is: %s", lease.key, _first_line(error))
+                return
+            if not kept:
                 raise LeaseLost
-            if context.store.jobs.is_cancelled(lease.key):
+            if cancelled:
                 raise Stopped(lease.key)
 
     return report

@@ -38,6 +38,8 @@ class Context:
     artifacts: Artifacts
     progress: Progress
     workshop: Workshop
+    leaving: Callable[[], bool] = lambda: False
+    """Whether this process is to end soon, so that a step has to be broken off at its next report."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import traceback
 from functools import cache
 from typing import IO, TYPE_CHECKING
@@ -61,14 +60,13 @@ def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
     """A job that a dead process holds is taken up again; one that is done was done."""
     free_if_dead(store.jobs, job.key, job)
     job = store.jobs.get(job.key)
-    alive = job.status is JobStatus.RUNNING and (job.lease_expires or 0.0) > time.time()
-    if job.status is JobStatus.DONE or alive:
+    if job.status is JobStatus.DONE or store.jobs.is_held(job):
         return job
     if settings.broker_url is None:
         store.jobs.mark_sent(job.key)
         _spawn(job.key, settings)
         return job
-    _broker(settings.broker_url).send(job)
+    broker_of(settings.broker_url).send(job)
     store.jobs.mark_sent(job.key)
     return store.jobs.get(job.key)
 
@@ -81,7 +79,7 @@ def revive(settings: Settings, store: Store) -> bool:
     if settings.broker_url is not None:
         from workers.runner import offer
 
-        return offer(store.jobs, _broker(settings.broker_url)) > 0
+        return offer(store.jobs, broker_of(settings.broker_url)) > 0
     key = store.jobs.next_sent()
     if key is not None:
         _spawn(key, settings)
@@ -89,7 +87,7 @@ def revive(settings: Settings, store: Store) -> bool:
 
 
 @cache
-def _broker(url: str) -> CeleryBroker:
+def broker_of(url: str) -> CeleryBroker:
     """One for each process, because it keeps its connections."""
     from workers.app import CeleryBroker, make_app
 

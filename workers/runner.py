@@ -51,6 +51,8 @@ def run_jobs(
 
 def offer(jobs: Jobs, broker: Broker) -> int:
     """Send what waits to the broker: new jobs, abandoned ones, and those that it forgot. Returns how many."""
+    for job in jobs.recent(status=JobStatus.RUNNING):
+        free_if_dead(jobs, job.key, job)
     forgotten = LOST_MESSAGE_SECONDS if broker.waiting() == 0 else float("inf")
     unsent = jobs.unsent(resend_after=forgotten)
     for job in unsent:

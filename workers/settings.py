@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     artifacts: str | None = None
     """A folder or an fsspec URL, e.g. `s3://bucket/prefix`; by default a folder in `home`."""
 
+    log_json: bool = False
+    """Whether logs are JSON objects, one a line, rather than text."""
+
     secret: SecretStr | None = None
     """What voters' tokens are signed with, 32 bytes or more; by default a file in `home`."""
     vote_sign_in: bool = False

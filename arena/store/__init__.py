@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arena.store.accounts import Accounts, TokenRefused
 from arena.store.catalog import Catalog
-from arena.store.database import open_database, schema_state
+from arena.store.database import AWAY, open_database, schema_state
 from arena.store.jobs import GIVEN_UP, LEASE_SECONDS, MAX_ATTEMPTS, Jobs
 from arena.store.records import (
     OUTSIDE,
@@ -26,9 +26,11 @@ from arena.store.records import (
     VoterRecord,
 )
 from arena.store.results import Results
+from arena.store.totals import Totals, totals
 from arena.store.voting import Voting
 
 __all__ = [
+    "AWAY",
     "GIVEN_UP",
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",
@@ -54,6 +56,7 @@ __all__ = [
     "Store",
     "TokenRecord",
     "TokenRefused",
+    "Totals",
     "VoterRecord",
     "Voting",
     "schema_state",
@@ -71,6 +74,10 @@ class Store:
         self.jobs = Jobs(self._database)
         self.voting = Voting(self._database)
         self.accounts = Accounts(self._database)
+
+    def totals(self) -> Totals:
+        """Counts and ages of everything, for dashboards."""
+        return totals(self._database)
 
     def close(self) -> None:
         self._database.close()

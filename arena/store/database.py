@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from arena.contracts import InvalidInput
 
 BUSY_SECONDS = 60.0
 """How long a SQLite writer waits for another one before it gives up."""
+AWAY = (OperationalError, InterfaceError)
+"""What is raised while a database does not answer, or when it hangs up. It may come back."""
+MOST_PARAMETERS = 30_000
 MIGRATION_LOCK = 0x647265616D
 """PostgreSQL advisory lock under which migrations run."""
 
@@ -52,6 +55,12 @@ class Database:
         """One transaction: committed at the end of the block, rolled back when it raises."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def now(self, session: Session) -> float:
+        """Seconds since the epoch (UTC) by the one clock that all users of this database share."""
+        if self.dialect != "postgresql":
+            return time.time()
+        return float(session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -114,6 +123,12 @@ def upsert(session: Session, table: type[Any], values: Mapping[str, Any], keep: 
     keys = [column.name for column in table.__table__.primary_key]
     changes = {name: value for name, value in values.items() if name not in keys and name not in keep}
     session.execute(_insert(session, table).values(**values).on_conflict_do_update(index_elements=keys, set_=changes))
+
+
+def in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """What a query may name at once: PostgreSQL takes 65,535 parameters, SQLite 32,766."""
+    for start in range(0, len(keys), MOST_PARAMETERS):
+        yield keys[start : start + MOST_PARAMETERS]
 
 
 def _insert(session: Session, table: type[Any]) -> Any:

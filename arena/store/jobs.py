@@ -2,18 +2,20 @@
 
 The database is the truth and a broker only wakes workers up: a message that is lost, doubled or late
 changes nothing, because a worker must win the row's lease before it starts and hold it when it ends.
+
+Leases are measured by one clock, the database's (of SQLite, this machine's): clocks of workers may differ or jump.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from arena.store.database import Database, insert_new
+from arena.store.database import Database, in_parts, insert_new
 from arena.store.records import JobRecord, JobStatus, Json, Lease, NotFound
 from arena.store.tables import JobAskerRow, JobRow
 
@@ -23,6 +25,8 @@ GIVEN_UP = (JobStatus.FAILED, JobStatus.CANCELLED)
 """How a job ends without a result: whoever asks for it again has it done again."""
 LEASE_SECONDS = 60.0
 """How long a worker may be silent before its job is offered to another one."""
+LEASE_LIMIT_SECONDS = 10 * LEASE_SECONDS
+"""A lease that ends later than that is of a clock that was set back since: whoever lives renews it in time."""
 
 
 class Jobs:
@@ -33,11 +37,11 @@ class Jobs:
         """Ask for a job. One that is done, queued or being worked on is joined; one that failed or was cancelled
         starts afresh. Whoever asks for it most urgently decides its `priority`.
         """
-        now = time.time()
-        fresh = {"status": JobStatus.QUEUED, "attempts": 0, "done": 0, "total": 0, "stage": "", "updated_at": now}
-        fresh["priority"] = priority
-        identity = {"key": key, "kind": kind, "inputs": dict(inputs), "fence": 0, "created_at": now}
         with self._database.write() as session:
+            now = self._database.now(session)
+            fresh = {"status": JobStatus.QUEUED, "attempts": 0, "done": 0, "total": 0, "stage": "", "updated_at": now}
+            fresh["priority"] = priority
+            identity = {"key": key, "kind": kind, "inputs": dict(inputs), "fence": 0, "created_at": now}
             if not insert_new(session, JobRow, identity | fresh):
                 given_up = update(JobRow).where(JobRow.key == key, JobRow.status.in_(GIVEN_UP))
                 session.execute(given_up.values(**fresh, error=None, sent_at=None, finished_at=None, cancel_at=None))
@@ -49,8 +53,8 @@ class Jobs:
         """Have a job not done. One that waits never starts; one that is being done stops when it next says how far it
         is, and is cancelled then. One that is over stays what it is. Raises `NotFound`.
         """
-        now = time.time()
         with self._database.write() as session:
+            now = self._database.now(session)
             row = _row(session, key, for_update=True)
             if row.status == JobStatus.QUEUED or _expired(row, now):
                 _cancel(row, now, by)
@@ -76,14 +80,21 @@ class Jobs:
     def more_urgent(self, job: JobRecord) -> str | None:
         """A job of the same kind that waits, was handed on, and is to be done before `job`, which may not wait."""
         others = and_(JobRow.kind == job.kind, JobRow.sent_at.is_not(None))
-        waits = job.status is JobStatus.QUEUED or (job.status is JobStatus.RUNNING and _over(job.lease_expires))
+        waits = job.status is JobStatus.QUEUED or (job.status is JobStatus.RUNNING and not self.is_held(job))
         return self._most_urgent(and_(others, JobRow.priority > job.priority) if waits else others)
 
     def _most_urgent(self, among: ColumnElement[bool]) -> str | None:
-        query: Select[Any] = _by_urgency(select(JobRow.key).where(_waits(time.time()), among))
+        """Of a queue of a million this reads two rows of an index, and of those that are held all, who are few."""
         with self._database.read() as session:
-            key: str | None = session.scalar(query)
-            return key
+            queued = and_(JobRow.status == JobStatus.QUEUED, among)
+            highest = session.scalar(select(JobRow.priority).where(queued).order_by(JobRow.priority.desc()).limit(1))
+            found: list[JobRow] = list(
+                session.scalars(_by_urgency(_abandoned(self._database.now(session), among)).limit(1))
+            )
+            if highest is not None:
+                oldest = select(JobRow).where(queued, JobRow.priority == highest).order_by(JobRow.id).limit(1)
+                found += session.scalars(oldest)
+        return min(found, key=_urgency).key if found else None
 
     def redo(self, key: str) -> JobRecord:
         """Queue a finished job again, for when what it made was deleted."""
@@ -103,7 +114,8 @@ class Jobs:
     def many(self, keys: Sequence[str]) -> list[JobRecord]:
         """Jobs in the order of `keys`. Raises `NotFound`."""
         with self._database.read() as session:
-            rows = {row.key: row for row in session.scalars(select(JobRow).where(JobRow.key.in_(keys)))}
+            queries = [select(JobRow).where(JobRow.key.in_(part)) for part in in_parts(keys)]
+            rows = {row.key: row for query in queries for row in session.scalars(query)}
         if missing := [key for key in keys if key not in rows]:
             raise NotFound(f"there is no job {missing[0]!r} in the store")
         return [_record(rows[key]) for key in keys]
@@ -157,8 +169,8 @@ class Jobs:
 
         A job that is out of attempts becomes failed instead.
         """
-        now = time.time()
         with self._database.write() as session:
+            now = self._database.now(session)
             row = _row(session, key, for_update=True)
             if not (row.status == JobStatus.QUEUED or _expired(row, now)):
                 return None
@@ -174,11 +186,11 @@ class Jobs:
 
     def heartbeat(self, lease: Lease, seconds: float = LEASE_SECONDS) -> bool:
         """Renew a lease. False where it was lost, and the work must stop."""
-        return self._change(lease, {"lease_expires": time.time() + seconds})
+        return self._change(lease, lambda now: {"lease_expires": now + seconds})
 
     def progress(self, lease: Lease, done: int, total: int, stage: str) -> bool:
         """Note how far the work is. False where the lease was lost."""
-        return self._change(lease, {"done": done, "total": total, "stage": stage})
+        return self._change(lease, lambda now: {"done": done, "total": total, "stage": stage})
 
     def complete(self, lease: Lease, result: Json) -> bool:
         """Store what came of a job. False where the lease was lost: then another worker's result counts."""
@@ -197,39 +209,71 @@ class Jobs:
             return self.stop(lease)
         back = {"status": JobStatus.QUEUED, "lease_owner": None, "lease_expires": None, "sent_at": None}
         spent: dict[str, Any] = {"error": dict(error)} if error else {"attempts": JobRow.attempts - 1}
-        return self._change(lease, back | spent)
+        return self._change(lease, lambda now: back | spent)
 
     def evict(self, key: str, owner: str) -> None:
         """End the lease of an owner that is known to be dead."""
+        self._end_leases(JobRow.key == key, owner, {})
+
+    def bury(self, owner: str, error: Json) -> None:
+        """End all leases of an owner that is known to be dead, and note what it died of."""
+        self._end_leases(true(), owner, {"error": dict(error)})
+
+    def _end_leases(self, among: ColumnElement[bool], owner: str, noted: dict[str, Any]) -> None:
+        """The broker has to be told again: the message went with its owner."""
+        held = and_(among, JobRow.lease_owner == owner, JobRow.status == JobStatus.RUNNING)
+        # Who cancelled a job is noted in its error already.
+        noted = {
+            name: case((JobRow.cancel_at.is_(None), literal(value, JobRow.error.type)), else_=JobRow.error)
+            for name, value in noted.items()
+        }
         with self._database.write() as session:
-            dead = update(JobRow).where(JobRow.key == key, JobRow.lease_owner == owner)
-            session.execute(dead.where(JobRow.status == JobStatus.RUNNING).values(lease_expires=0.0))
+            session.execute(update(JobRow).where(held).values(lease_expires=0.0, sent_at=None, **noted))
+
+    def is_held(self, job: JobRecord) -> bool:
+        """Whether somebody does the job, and was heard of within their lease."""
+        with self._database.read() as session:
+            now = self._database.now(session)
+        expires = job.lease_expires or 0.0
+        return job.status is JobStatus.RUNNING and now <= expires <= now + LEASE_LIMIT_SECONDS
 
     def unsent(self, resend_after: float, limit: int = 1000) -> list[JobRecord]:
         """Jobs that a broker should be told of, the most urgent and then the oldest first.
 
         Queued ones that it was never told of, or was more than `resend_after` seconds ago (its message may
-        be lost), and running ones whose lease ran out. The lease is not touched here: it is the taker's.
+        be lost), and running ones whose lease ran out since. The lease is not touched here: it is the taker's.
         """
-        now = time.time()
-        stale = or_(JobRow.sent_at.is_(None), JobRow.sent_at < now - resend_after)
-        query = _by_urgency(select(JobRow).where(_waits(now), stale)).limit(limit)
         with self._database.read() as session:
-            return [_record(row) for row in session.scalars(query)]
+            now = self._database.now(session)
+            unheard = JobRow.sent_at.is_(None)
+            forgotten = or_(unheard, JobRow.sent_at < now - resend_after) if isfinite(resend_after) else unheard
+            queued: Select[Any] = select(JobRow).where(JobRow.status == JobStatus.QUEUED, forgotten)
+            # Whoever held it took its message along, so that it does not matter what else the broker holds.
+            orphaned = _abandoned(now, or_(forgotten, JobRow.sent_at <= JobRow.lease_expires))
+            found: list[JobRow] = [
+                row for query in (queued, orphaned) for row in session.scalars(_by_urgency(query).limit(limit))
+            ]
+            return [_record(row) for row in sorted(found, key=_urgency)[:limit]]
 
     def mark_sent(self, key: str) -> None:
         with self._database.write() as session:
-            session.execute(update(JobRow).where(JobRow.key == key).values(sent_at=time.time()))
+            session.execute(update(JobRow).where(JobRow.key == key).values(sent_at=self._database.now(session)))
 
     def _finish(self, lease: Lease, status: JobStatus, **changes: Any) -> bool:
-        freed = {"lease_owner": None, "lease_expires": None, "finished_at": time.time()}
-        return self._change(lease, {"status": status, **freed, **changes})
+        """True also where this very lease ended so before: whose connection broke while it committed asks again."""
+        freed = {"lease_owner": None, "lease_expires": None}
+        if self._change(lease, lambda now: {"status": status, "finished_at": now, **freed, **changes}):
+            return True
+        ended = and_(JobRow.key == lease.key, JobRow.fence == lease.fence, JobRow.status == status)
+        with self._database.read() as session:
+            return session.scalar(select(JobRow.id).where(ended)) is not None
 
-    def _change(self, lease: Lease, changes: dict[str, Any]) -> bool:
+    def _change(self, lease: Lease, changes: Callable[[float], dict[str, Any]]) -> bool:
         """Update the row if its fence is still the lease's; whoever lost the lease updates no row."""
         held = and_(JobRow.key == lease.key, JobRow.fence == lease.fence, JobRow.status == JobStatus.RUNNING)
-        statement = update(JobRow).where(held).values(updated_at=time.time(), **changes).returning(JobRow.key)
         with self._database.write() as session:
+            now = self._database.now(session)
+            statement = update(JobRow).where(held).values(updated_at=now, **changes(now)).returning(JobRow.key)
             return session.execute(statement).first() is not None
 
 
@@ -241,13 +285,17 @@ def _row(session: Session, key: str, for_update: bool = False) -> JobRow:
     return row
 
 
-def _waits(now: float) -> ColumnElement[bool]:
-    """Queued, or held by somebody who was silent for too long."""
-    abandoned: ColumnElement[bool] = and_(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires < now)
-    return or_(JobRow.status == JobStatus.QUEUED, abandoned)
+def _abandoned(now: float, among: ColumnElement[bool]) -> Select[Any]:
+    """Held by somebody who was silent for too long."""
+    over = or_(JobRow.lease_expires < now, JobRow.lease_expires > now + LEASE_LIMIT_SECONDS)
+    return select(JobRow).where(JobRow.status == JobStatus.RUNNING, over, among)
 
 
-def _by_urgency(query: Any) -> Any:
+def _urgency(row: JobRow) -> tuple[int, int]:
+    return -row.priority, row.id
+
+
+def _by_urgency(query: Select[Any]) -> Select[Any]:
     return query.order_by(JobRow.priority.desc(), JobRow.id)
 
 
@@ -263,11 +311,7 @@ def _cancel(row: JobRow, now: float, by: str) -> None:
 
 
 def _expired(row: JobRow, now: float) -> bool:
-    return row.status == JobStatus.RUNNING and (row.lease_expires or 0.0) < now
-
-
-def _over(expires: float | None) -> bool:
-    return (expires or 0.0) < time.time()
+    return row.status == JobStatus.RUNNING and not now <= (row.lease_expires or 0.0) <= now + LEASE_LIMIT_SECONDS
 
 
 def _exhaust(row: JobRow, now: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from arena.contracts import Provenance, Rollout, Verdict
-from arena.store.database import Database, insert_new
+from arena.store.database import Database, in_parts, insert_new
 from arena.store.records import EvaluationGlance, EvaluationRecord, EvaluationStatus, Json, NotFound, RolloutRecord
 from arena.store.tables import EvaluationRolloutRow, EvaluationRow, RolloutRow, VerdictRow
 
@@ -117,7 +117,8 @@ class Results:
     def known_rollouts(self, ids: Sequence[str]) -> set[str]:
         """Which of `ids` are recorded."""
         with self._database.read() as session:
-            return set(session.scalars(select(RolloutRow.id).where(RolloutRow.id.in_(ids))))
+            queries = [select(RolloutRow.id).where(RolloutRow.id.in_(part)) for part in in_parts(ids)]
+            return {id for query in queries for id in session.scalars(query)}
 
     def add_verdict(self, verdict: Verdict) -> bool:
         """Record one judge's word on one rollout. Returns False where that judge already spoke."""
@@ -125,12 +126,15 @@ class Results:
             return insert_new(session, VerdictRow, asdict(verdict) | {"created_at": time.time()})
 
     def verdicts(self, rollout_ids: Sequence[str], judge_sha256: str | None = None) -> list[Verdict]:
-        query = select(VerdictRow).where(VerdictRow.rollout_id.in_(rollout_ids))
-        if judge_sha256 is not None:
-            query = query.where(VerdictRow.judge_sha256 == judge_sha256)
-        query = query.order_by(VerdictRow.rollout_id, VerdictRow.judge_sha256)
+        """By rollout, and then by judge."""
+        rows: list[VerdictRow] = []
         with self._database.read() as session:
-            return [_verdict(row) for row in session.scalars(query)]
+            for part in in_parts(rollout_ids):
+                query = select(VerdictRow).where(VerdictRow.rollout_id.in_(part))
+                if judge_sha256 is not None:
+                    query = query.where(VerdictRow.judge_sha256 == judge_sha256)
+                rows += session.scalars(query)
+        return [_verdict(row) for row in sorted(rows, key=lambda row: (row.rollout_id, row.judge_sha256))]
 
 
 def _evaluation(row: EvaluationRow) -> EvaluationRecord:

@@ -204,7 +204,11 @@ class JobRow(Base):
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (UniqueConstraint("key"), Index(None, "status"))
+    __table_args__ = (
+        UniqueConstraint("key"),
+        Index(None, "status", "kind", "priority", "id"),
+        Index(None, "status", "sent_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     key: Mapped[str]

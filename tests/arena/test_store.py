@@ -278,3 +278,26 @@ def test_evicting_a_dead_owner_frees_only_its_own_lease(store: Store) -> None:
     assert store.jobs.acquire("k", "heir") is None
     store.jobs.evict("k", "host:1")
     assert store.jobs.acquire("k", "heir") is not None
+
+
+def test_more_keys_than_a_query_may_name(store: Store) -> None:
+    """An evaluation of 1,000 policies on 1,000 scenes has more rollouts than PostgreSQL has parameters."""
+    many = [f"absent-{n}" for n in range(70_000)]
+    store.results.add_rollout(rollout(), "rollouts/r1")
+    store.results.add_verdict(Verdict("r1", "demonstrations", "j1", 0.25, 40.0, "near the start"))
+    assert store.results.known_rollouts([*many, "r1"]) == {"r1"}
+    assert [verdict.rollout_id for verdict in store.results.verdicts(["r1", *many])] == ["r1"]
+    with pytest.raises(NotFound, match="absent-0"):
+        store.jobs.many(many)
+
+
+def test_the_most_urgent_job_is_found_among_many_without_reading_them(store: Store) -> None:
+    for n, (kind, priority) in enumerate([("a", 0), ("a", 5), ("b", 9), ("a", 5), ("a", 1)]):
+        store.jobs.submit(f"k{n}", kind, {}, priority)
+        store.jobs.mark_sent(f"k{n}")
+    assert store.jobs.more_urgent(store.jobs.get("k4")) == "k1", "the highest of its kind, and the oldest of several"
+    assert store.jobs.next_sent() == "k2"
+    store.jobs.acquire("k1", "dead", seconds=-1.0)
+    assert store.jobs.more_urgent(store.jobs.get("k4")) == "k1", "an abandoned one waits as the others do"
+    assert store.jobs.acquire("k1", "alive") is not None
+    assert store.jobs.more_urgent(store.jobs.get("k4")) == "k3"

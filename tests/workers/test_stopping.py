@@ -204,7 +204,7 @@ def test_a_broker_is_told_and_told_again_where_it_did_not_hear(monkeypatch: pyte
     settings = load_settings().model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
     store = Store(settings.store_url)
     broker = Recorded()
-    monkeypatch.setattr(launch, "_broker", lambda url: broker)
+    monkeypatch.setattr(launch, "broker_of", lambda url: broker)
     first = launch.launch(request(1), settings, store)
     assert broker.sent == [first.key]
     assert not launch.revive(settings, store), "it was told"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from rich.console import Console
 from arena.contracts import DreamarenaError
 from workers.cli.commands import Dreamarena
 from workers.cli.session import Command, Session
+from workers.logs import configure
 from workers.settings import load_settings
 
 DONE, CRASHED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -68,8 +68,9 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def _run(command: Command) -> int:
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    session = Session(load_settings())
+    settings = load_settings()
+    configure(settings.log_json)
+    session = Session(settings)
     try:
         # Libraries print what they like; only the answer may reach stdout.
         with contextlib.redirect_stdout(sys.stderr):

@@ -42,6 +42,7 @@ OPERATIONS: dict[tuple[str, str], frozenset[Scope]] = {
     ("POST", "/v1/admin/tokens"): frozenset(),
     ("DELETE", "/v1/admin/tokens/{id}"): frozenset(),
     ("GET", "/v1/admin/audit"): frozenset(),
+    ("GET", "/v1/admin/metrics"): frozenset(),
 }
 """Which scopes open an operation, beside admin, which opens all."""
 

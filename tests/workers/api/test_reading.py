@@ -129,6 +129,14 @@ def test_the_state_is_told(api: Api) -> None:
     assert (me["owner"], me["scopes"]) == ("bob", ["judge", "vote"])
 
 
+def test_prometheus_is_told_by_a_token_of_an_admin(api: Api) -> None:
+    told = api.as_("root", Scope.ADMIN).get("admin/metrics")
+    assert told.status_code == 200, told.text
+    assert told.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert '\ndreamarena_evaluations{status="done"} ' in told.text
+    assert api.as_("bob", Scope.SUBMIT).get("admin/metrics").status_code == 403
+
+
 def test_strangers_read_what_is_public_where_that_is_allowed(serve: Callable[..., Api]) -> None:
     api = serve(api_open=True)
     assert api.client.get("/v1/leaderboard").status_code == 200

@@ -7,11 +7,15 @@ from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse
 
 from arena.store import TokenRecord
 from workers.api import models
 from workers.api.access import STRANGERS, Admin, Anybody, server_of
 from workers.api.models import Id, Limit
+from workers.launch import broker_of
+from workers.metrics import CONTENT_TYPE, exposition
+from workers.runner import BrokerUnreachable
 
 router = APIRouter()
 
@@ -50,6 +54,18 @@ def tokens(
 ) -> models.Tokens:
     """All tokens, or one owner's, without their secrets."""
     return models.Tokens(items=[models.Token.of(each) for each in visitor.server.store.accounts.tokens(owner)])
+
+
+@router.get("/admin/metrics", response_class=PlainTextResponse, tags=["admin"])
+def metrics(visitor: Admin) -> PlainTextResponse:
+    """Jobs, ages, imagined frames, verdicts, what judges cost, and votes, as Prometheus reads them."""
+    settings = visitor.server.settings
+    try:
+        messages = None if settings.broker_url is None else broker_of(settings.broker_url).waiting()
+    except BrokerUnreachable:
+        # That it is missing is what is to be seen: an alert on absent() tells.
+        messages = None
+    return PlainTextResponse(exposition(visitor.server.store.totals(), messages), media_type=CONTENT_TYPE)
 
 
 @router.post("/admin/tokens", response_model=models.NewToken, status_code=201, tags=["admin"])
