@@ -1,0 +1,70 @@
+"""The step `export_synthetic`: selected attempts to a dataset, recorded episodes among them where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from arena.contracts import InvalidInput
+from arena.rollout import code_version
+from arena.synthesis.export import ExportSpec, Trajectory, export_dataset
+from arena.synthesis.export.card import CardNotes
+from arena.synthesis.mixing import recorded_beside
+from arena.synthesis.provenance import Judged, synthetic_trajectory
+from workers.jobs import Context, Json, Step
+from workers.rollouts import open_rollout
+from workers.synthesis_specs import ExportSyntheticInputs, KeptAttempt
+
+
+def export_synthetic(inputs: ExportSyntheticInputs, context: Context) -> Json:
+    """Write the dataset, or go on where an interrupted run was. Returns where it is and what is in it."""
+    spec = ExportSpec(inputs.format, inputs.target, blank_cameras=inputs.blank_cameras)
+    notes = CardNotes(inputs.judging, inputs.selection, dict(inputs.dropped), f"Made by dreamarena {code_version()}.")
+    recorded = _recorded(inputs, context)
+    total = len(inputs.kept) + len(recorded)
+    report = export_dataset(Path(inputs.out), _all(inputs, recorded, context), spec, notes, context.progress, total)
+    return {
+        "dataset": str(report.path),
+        "episodes": report.episodes,
+        "synthetic": report.synthetic,
+        "recorded": report.episodes - report.synthetic,
+        "frames": report.frames,
+        "format": inputs.format,
+    }
+
+
+def intact(inputs: ExportSyntheticInputs, context: Context) -> bool:
+    """The manifest is written last."""
+    return (Path(inputs.out) / "manifest.json").is_file()
+
+
+def _all(inputs: ExportSyntheticInputs, recorded: list[Trajectory], context: Context) -> Iterator[Trajectory]:
+    for kept in inputs.kept:
+        yield _trajectory(kept, context)
+    yield from recorded
+
+
+def _trajectory(kept: KeptAttempt, context: Context) -> Trajectory:
+    """A selected attempt, its films undecoded. Raises `InvalidInput` where its rollout or verdict is gone."""
+    judged = kept.judged
+    assert judged.rollout is not None, "what broke off is never selected"
+    results = context.store.results
+    rollout, films = open_rollout(context.artifacts, results.rollout(judged.rollout).artifact)
+    verdicts = results.verdicts([judged.rollout], judged.judge_sha256)
+    if not verdicts:
+        raise InvalidInput(f"the store no longer holds a verdict on {judged.rollout[:12]}: start the synthesis again")
+    made = Judged(rollout, films, verdicts[0], judged.attempt.attempt, judged.robot)
+    notes = {"apart": judged.apart, "done_frame": judged.done}
+    if judged.probability is not None and judged.probability < judged.threshold:
+        notes["success"] = False
+    return synthetic_trajectory(made, kept.frames, notes)
+
+
+def _recorded(inputs: ExportSyntheticInputs, context: Context) -> list[Trajectory]:
+    if inputs.real is None:
+        return []
+    like = _trajectory(inputs.kept[0], context)
+    return recorded_beside(like, inputs.real.episodes(context), len(inputs.kept), inputs.ratio, inputs.seed)
+
+
+STEP = Step("export_synthetic", ExportSyntheticInputs, export_synthetic, intact)
