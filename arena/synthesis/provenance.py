@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from arena.contracts import ActionChunk, FrameSource, Rollout, Verdict
+from arena.contracts import ActionChunk, FloatArray, FrameSource, Rollout, Verdict
 from arena.synthesis.export.trajectory import Origin, Slice, Trajectory
 from arena.synthesis.plan import Attempt
 
@@ -34,14 +34,19 @@ def synthetic_trajectory(judged: Judged, frames: int, notes: Mapping[str, Any] |
     return Trajectory(
         id=f"{rollout.id[:ID_LETTERS]}-{frames}",
         cameras={name: Slice(source, 0, frames) for name, source in sorted(judged.cameras.items())},
-        state=rollout.state[:frames],
-        action=ActionChunk(values, rollout.action.space, rollout.action.control_hz),
+        state=_measurable(rollout.state[:frames]),
+        action=ActionChunk(_measurable(values), rollout.action.space, rollout.action.control_hz),
         instruction=label,
         task=rollout.task,
         fps=rollout.fps,
         robot=judged.robot,
         origin=_origin(judged, frames, notes or {}),
     )
+
+
+def _measurable(rows: FloatArray) -> FloatArray:
+    """`(T, D)` with the gripper, last, in [0, 1]: a world model extrapolates beyond what any gripper can report."""
+    return np.concatenate([rows[:, :-1], rows[:, -1:].clip(0.0, 1.0)], axis=1)
 
 
 def _origin(judged: Judged, frames: int, notes: Mapping[str, Any]) -> Origin:

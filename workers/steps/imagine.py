@@ -8,9 +8,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from arena.contracts import FloatArray, InvalidInput, Judge, Policy, Rollout, Scene, Verdict
+from arena.contracts import (
+    FloatArray,
+    InvalidInput,
+    Judge,
+    PolicyCard,
+    Rollout,
+    Scene,
+    Verdict,
+    World,
+    WorldCard,
+)
 from arena.judges.card import threshold_of
-from arena.rollout import FailedRollout, code_version, run_rollouts, scene_sha256
+from arena.policies.registry import PolicyFactory
+from arena.rollout import FailedRollout, code_version, rollout_id, run_rollouts, scene_sha256
 from arena.synthesis.diversity import VariedPolicy
 from arena.synthesis.export.run import NO_ROOM
 from arena.synthesis.starts import scene_from_rollout, told
@@ -46,30 +57,65 @@ def intact(inputs: ImagineInputs, context: Context) -> bool:
 
 
 def _rolled_out(inputs: ImagineInputs, context: Context) -> list[tuple[Rollout | FailedRollout, str]]:
-    """Every attempt's outcome and its robot."""
+    """Every attempt's outcome and its robot. What is stored is not run again: other labels need no other rollouts."""
     world = context.workshop.world(inputs.world.name, inputs.world.sampler_steps, inputs.world.guidance)
-    if world.card.sha256 != inputs.world_sha256:
-        raise InvalidInput(f"world {inputs.world.name} has changed since this was planned: start it again")
-    scenes = _scenes(inputs, context)
-    policies = _policies(inputs, context)
-    catalog = context.store.catalog
-    catalog.add_world(world.card)
-    catalog.add_policy(context.workshop.policy(inputs.policy).card)
+    factory = context.workshop.policy(inputs.policy)
+    for what, card, planned in (
+        (f"world {inputs.world.name}", world.card.sha256, inputs.world_sha256),
+        (f"policy {inputs.policy}", factory.card.sha256, inputs.policy_sha256),
+    ):
+        if card != planned:
+            raise InvalidInput(f"{what} has changed since this was planned: start it again")
+    scenes = _scenes(inputs, world.card, context)
+    config = _config(inputs.world, inputs.attempts)
+    ids = [
+        rollout_id(factory.card, world.card, scene.id, spec.seed, steps=inputs.steps, config_sha256=config)
+        for scene, spec in zip(scenes, inputs.attempts, strict=True)
+    ]
+    outcomes: dict[int, Rollout | FailedRollout] = {
+        index: load_rollout(context.artifacts, rollout_reference(id))
+        for index, id in enumerate(ids)
+        if context.store.results.known_rollouts([id]) and context.artifacts.has(rollout_reference(id))
+    }
+    missing = [index for index in range(len(ids)) if index not in outcomes]
+    if missing:
+        _register(world.card, factory.card, [scenes[index] for index in missing], context)
+        fresh = _run(inputs, world, factory, [(scenes[i], inputs.attempts[i]) for i in missing], config, context)
+        outcomes |= dict(zip(missing, fresh, strict=True))
+    return [(outcomes[index], scene.robot) for index, scene in enumerate(scenes)]
+
+
+def _register(world: WorldCard, policy: PolicyCard, scenes: Sequence[Scene], context: Context) -> None:
+    context.store.catalog.add_world(world)
+    context.store.catalog.add_policy(policy)
     for scene in scenes:
-        catalog.add_scene(scene, scene_sha256(scene))
+        context.store.catalog.add_scene(scene, scene_sha256(scene))
+
+
+def _run(
+    inputs: ImagineInputs, world: World, factory: PolicyFactory, trials: Sequence[tuple[Scene, AttemptSpec]],
+    config: str, context: Context,
+) -> list[Rollout | FailedRollout]:  # fmt: skip
+    """One batch, each rollout stored, and as it will be read again: judges see the same frames whenever they look."""
+    policies = [VariedPolicy(factory.create(), spec.attempt.variation) for _, spec in trials]
     try:
         outcomes = run_rollouts(
-            world, policies, scenes, [spec.seed for spec in inputs.attempts], steps=inputs.steps,
-            kinematics=context.workshop.kinematics(scenes[0].robot), code=code_version(), progress=context.progress,
-            config_sha256=_config(inputs.world, inputs.attempts),
+            world, policies, [scene for scene, _ in trials], [spec.seed for _, spec in trials], steps=inputs.steps,
+            kinematics=context.workshop.kinematics(trials[0][0].robot), code=code_version(),
+            progress=context.progress, config_sha256=config,
         )  # fmt: skip
     finally:
         for policy in policies:
             policy.close()
-    for outcome in outcomes:
-        if isinstance(outcome, Rollout):
-            context.store.results.add_rollout(outcome, save_rollout(context.artifacts, outcome))
-    return [(outcome, scene.robot) for outcome, scene in zip(outcomes, scenes, strict=True)]
+    return [_stored(outcome, context) for outcome in outcomes]
+
+
+def _stored(outcome: Rollout | FailedRollout, context: Context) -> Rollout | FailedRollout:
+    if isinstance(outcome, FailedRollout):
+        return outcome
+    ref = save_rollout(context.artifacts, outcome)
+    context.store.results.add_rollout(outcome, ref)
+    return load_rollout(context.artifacts, ref)
 
 
 def _config(world: WorldSpec, attempts: Sequence[AttemptSpec]) -> str:
@@ -78,8 +124,7 @@ def _config(world: WorldSpec, attempts: Sequence[AttemptSpec]) -> str:
     return content_address([world.config_sha256, varied])
 
 
-def _scenes(inputs: ImagineInputs, context: Context) -> list[Scene]:
-    card = context.workshop.world(inputs.world.name, inputs.world.sampler_steps, inputs.world.guidance).card
+def _scenes(inputs: ImagineInputs, card: WorldCard, context: Context) -> list[Scene]:
     episodes = {episode.id: episode for episode in inputs.dataset.episodes(context)}
     scenes = []
     for spec in inputs.attempts:
@@ -92,13 +137,6 @@ def _scenes(inputs: ImagineInputs, context: Context) -> list[Scene]:
             raise InvalidInput(f"{inputs.dataset.path} no longer holds frame {spec.frame} of {spec.id}: start it again")
         scenes.append(told(scene, spec.told))
     return scenes
-
-
-def _policies(inputs: ImagineInputs, context: Context) -> list[Policy]:
-    factory = context.workshop.policy(inputs.policy)
-    if factory.card.sha256 != inputs.policy_sha256:
-        raise InvalidInput(f"policy {inputs.policy} has changed since this was planned: start it again")
-    return [VariedPolicy(factory.create(), spec.attempt.variation) for spec in inputs.attempts]
 
 
 def _judged(

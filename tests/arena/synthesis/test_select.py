@@ -139,6 +139,15 @@ def test_the_last_action_commands_to_stay_and_an_abstention_is_no_success() -> N
     assert synthetic_trajectory(judged(), 9, {"success": False}).origin.success is False
 
 
+def test_a_gripper_that_a_world_model_extrapolates_is_reported_as_far_as_grippers_go() -> None:
+    source = judged()
+    state = source.rollout.state.copy()
+    state[:, 6] = np.linspace(-0.2, 1.2, len(state))
+    made = synthetic_trajectory(replace(source, rollout=replace(source.rollout, state=state)), 9)
+    np.testing.assert_array_equal(made.state[:, 6], state[:, 6].clip(0, 1))
+    np.testing.assert_array_equal(made.state[:, :6], state[:, :6])
+
+
 def recorded(index: int, size: tuple[int, int] = (32, 48), **changes: Any) -> Episode:
     state = states(7, index)
     values: dict[str, Any] = {
