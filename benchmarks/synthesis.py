@@ -109,7 +109,7 @@ def _cells(options: Options, work: Callable[..., Any], arguments: Sequence[tuple
     """Every cell in processes of their own, `workers` at a time; what raises ends the run, and what is done stays."""
     say(f"{work.__name__}: {len(arguments)} cells")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context, max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
         return list(pool.map(_apply, [work] * len(arguments), arguments))
 
 

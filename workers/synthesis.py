@@ -22,6 +22,7 @@ from workers.jobs import Context, Json, Request
 from workers.orchestrate import RunJobs
 from workers.rollouts import open_rollout, rollout_reference
 from workers.synthesis_plan import Prepared, SynthesisRequest, judging_lines, prepare, selection_lines
+from workers.synthesis_review import review_path, reviewed
 from workers.synthesis_specs import AttemptSpec, ExportSyntheticInputs, ImagineInputs, JudgedAttempt, KeptAttempt
 
 PARALLEL = 8
@@ -35,7 +36,8 @@ def synthesize(
 ) -> Json:
     """Have it done. Returns what the dataset holds, and what became of every attempt.
 
-    Raises `InvalidInput` before anything runs where something cannot be, and where no attempt was good enough.
+    Raises `InvalidInput` before anything runs where something cannot be, and where no attempt was good enough;
+    `Waiting` where a person is to look first.
     """
     began = time.monotonic()
     work = prepare(context, request)
@@ -43,8 +45,11 @@ def synthesize(
     selection = _selection(context, request, judged)
     if not selection.chosen:
         raise InvalidInput(nothing_found(judged, selection))
-    kept = {chosen.id: chosen.frames for chosen in selection.chosen}
-    chosen = [KeptAttempt(judged=each, frames=kept[each.rollout]) for each in judged if each.rollout in kept]
+    frames = {chosen.id: chosen.frames for chosen in selection.chosen}
+    chosen = [KeptAttempt(judged=each, frames=frames[each.rollout]) for each in judged if each.rollout in frames]
+    if request.review:
+        path = review_path(context, request, chosen)
+        chosen = reviewed(context, path, request, chosen)
     inputs = ExportSyntheticInputs(
         kept=tuple(chosen), out=str(request.out.resolve()), format=request.export.format, target=request.export.target,
         blank_cameras=request.export.blank_cameras, real=None if request.real is None else Dataset.at(request.real),

@@ -50,6 +50,8 @@ class SynthesisRequest:
     export: ExportSpec = field(default_factory=ExportSpec)
     real: Path | None = None
     ratio: float = 0.5
+    review: bool = False
+    """Wait for a person to accept, reject or trim what was selected."""
     seed: int = 0
 
 

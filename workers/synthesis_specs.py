@@ -72,10 +72,12 @@ class JudgedAttempt(Inputs):
 
 
 class KeptAttempt(Inputs):
-    """A judged attempt that goes into the dataset, with how many of its frames."""
+    """A judged attempt that goes into the dataset: `frames` of its frames, from `first` on. `reviewed` by a person."""
 
     judged: JudgedAttempt
     frames: int
+    first: int = 0
+    reviewed: bool = False
 
 
 class ExportSyntheticInputs(Inputs):

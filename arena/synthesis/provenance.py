@@ -26,21 +26,27 @@ class Judged:
     robot: str
 
 
-def synthetic_trajectory(judged: Judged, frames: int, notes: Mapping[str, Any] | None = None) -> Trajectory:
-    """The first `frames` frames of a rollout, kept under its attempt's label. The last action commands to stay on."""
+def synthetic_trajectory(
+    judged: Judged, frames: int, notes: Mapping[str, Any] | None = None, first: int = 0
+) -> Trajectory:
+    """`frames` frames of a rollout from `first` on, kept under its attempt's label.
+
+    After the rollout's last action that one is commanded again.
+    """
     rollout, attempt = judged.rollout, judged.attempt
-    values = np.concatenate([rollout.action.values, rollout.action.values[-1:]])[:frames]
+    kept = slice(first, first + frames)
+    values = np.concatenate([rollout.action.values, rollout.action.values[-1:]])[kept]
     label = attempt.wording.label
     return Trajectory(
-        id=f"{rollout.id[:ID_LETTERS]}-{frames}",
-        cameras={name: Slice(source, 0, frames) for name, source in sorted(judged.cameras.items())},
-        state=_measurable(rollout.state[:frames]),
+        id=f"{rollout.id[:ID_LETTERS]}-{first}-{frames}",
+        cameras={name: Slice(source, first, first + frames) for name, source in sorted(judged.cameras.items())},
+        state=_measurable(rollout.state[kept]),
         action=ActionChunk(_measurable(values), rollout.action.space, rollout.action.control_hz),
         instruction=label,
         task=rollout.task,
         fps=rollout.fps,
         robot=judged.robot,
-        origin=_origin(judged, frames, notes or {}),
+        origin=_origin(judged, first, frames, notes or {}),
     )
 
 
@@ -49,7 +55,7 @@ def _measurable(rows: FloatArray) -> FloatArray:
     return np.concatenate([rows[:, :-1], rows[:, -1:].clip(0.0, 1.0)], axis=1)
 
 
-def _origin(judged: Judged, frames: int, notes: Mapping[str, Any]) -> Origin:
+def _origin(judged: Judged, first: int, frames: int, notes: Mapping[str, Any]) -> Origin:
     rollout, verdict, attempt = judged.rollout, judged.verdict, judged.attempt
     details = {
         "told": attempt.wording.told,
@@ -59,6 +65,7 @@ def _origin(judged: Judged, frames: int, notes: Mapping[str, Any]) -> Origin:
         "attempt": attempt.number,
         "variation": asdict(attempt.variation),
         "rolled_out_frames": len(rollout.state),
+        "first_frame": first,
         "kept_frames": frames,
         "code": rollout.provenance.code,
         "config_sha256": rollout.provenance.config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,8 @@ class Synth:
     """A dataset of recorded episodes to mix in."""
     ratio: float = 0.5
     """With --real: the share of recorded episodes."""
+    review: bool = False
+    """Let a person accept, reject or trim what was selected (`dreamarena ui`); run again to export it."""
     batch: int = 12
     """Trials that are run together."""
     sampler_steps: int = SAMPLER_STEPS
@@ -88,11 +91,15 @@ class Synth:
 
     def run(self, session: Session) -> Answer:
         from workers.synthesis import synthesize
+        from workers.synthesis_review import Waiting
 
         request = self._request()
         if self.episodes is None:
             request = replace(request, episodes=self._placements(session))
-        found = synthesize(session.context, request, session.run, session.say)
+        try:
+            found = synthesize(session.context, request, session.run, session.say)
+        except Waiting as waiting:
+            return Answer(waiting.facts, partial(_wait, str(waiting)))
         found["next"] = _next_commands(found, self.policy)
         return Answer(found, lambda console: _show(found, console))
 
@@ -115,7 +122,7 @@ class Synth:
             out=self.out, tasks=self.task, layout=self.layout, instructions=self.instructions,
             paraphrases=self.paraphrases, scenes=self.scenes, beginnings=self.beginnings, resets=self.resets,
             steps=self.steps, judge=self.judge, batch=self.batch, sampler_steps=self.sampler_steps,
-            guidance=self.guidance, real=self.real, ratio=self.ratio, seed=self.seed,
+            guidance=self.guidance, real=self.real, ratio=self.ratio, review=self.review, seed=self.seed,
             budget=Budget(self.count, self.attempts or 4 * self.count, self.minutes, self.per_scene),
             diversity=Diversity(self.noises, self.chunks or (None,)), rules=Rules(self.margin, self.apart),
             export=ExportSpec(FORMATS[self.format], self.target, blank_cameras=self.blank_cameras),
@@ -140,6 +147,10 @@ def _next_commands(found: dict[str, Any], policy: str) -> list[str]:
     from workers.finetuning_commands import commands
 
     return commands(Path(found["dataset"]), found["format"], policy)
+
+
+def _wait(told: str, console: Console) -> None:
+    console.print(told, markup=False, soft_wrap=True)
 
 
 def _show(found: dict[str, Any], console: Console) -> None:

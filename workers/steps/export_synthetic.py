@@ -54,10 +54,10 @@ def _trajectory(kept: KeptAttempt, context: Context) -> Trajectory:
     if not verdicts:
         raise InvalidInput(f"the store no longer holds a verdict on {judged.rollout[:12]}: start the synthesis again")
     made = Judged(rollout, films, verdicts[0], judged.attempt.attempt, judged.robot)
-    notes = {"apart": judged.apart, "done_frame": judged.done}
+    notes = {"apart": judged.apart, "done_frame": judged.done, "reviewed_by_a_person": kept.reviewed}
     if judged.probability is not None and judged.probability < judged.threshold:
         notes["success"] = False
-    return synthetic_trajectory(made, kept.frames, notes)
+    return synthetic_trajectory(made, kept.frames, notes, kept.first)
 
 
 def _recorded(inputs: ExportSyntheticInputs, context: Context) -> list[Trajectory]:
