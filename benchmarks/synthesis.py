@@ -108,8 +108,10 @@ def say(text: str) -> None:
 def _cells(options: Options, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Every cell in processes of their own, `workers` at a time; what raises ends the run, and what is done stays."""
     say(f"{work.__name__}: {len(arguments)} cells")
+    from real2sim.reality.record import end_with_parent
+
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=end_with_parent) as pool:
         return list(pool.map(_apply, [work] * len(arguments), arguments))
 
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from arena.contracts import Observation
 
 STEPS = 24
@@ -77,8 +75,3 @@ class Stage:
         """Free the graphics memory."""
         for rig in self._rigs.values():
             rig.close()
-
-
-def rates(successes: Sequence[bool]) -> float:
-    """The share of successes."""
-    return float(np.mean(successes))

@@ -17,6 +17,7 @@ from arena.episodes.ingest import ingest
 from arena.synthesis.diversity import Diversity
 from arena.synthesis.export import ExportSpec
 from arena.synthesis.plan import Budget
+from arena.synthesis.review import Decision, read_review, write_review
 from arena.synthesis.select import Rules
 from tests.workers.dots import dot_context, write_dataset
 from workers.cli import main
@@ -26,6 +27,7 @@ from workers.runner import run_jobs
 from workers.steps.imagine import done_frame
 from workers.synthesis import synthesize
 from workers.synthesis_plan import SynthesisRequest
+from workers.synthesis_review import Waiting
 from workers.tasks import STEPS
 
 SCENES = 6
@@ -230,6 +232,39 @@ def test_command_lines_name_the_dataset_that_was_made(dataset: Path, tmp_path: P
 
 def _value(words: Sequence[str], name: str) -> str:
     return next(word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}="))
+
+
+def test_a_person_has_the_last_word(dataset: Path, tmp_path: Path) -> None:
+    context, asked = dot_context(tmp_path / "home"), request(dataset, tmp_path / "out", review=True)
+    with pytest.raises(Waiting, match="4 of 4 trials wait") as waiting:
+        here(context, asked)
+    assert not (tmp_path / "out").exists()
+    path = Path(waiting.value.facts["review"])
+    review = read_review(path)
+    ids = [item.rollout for item in review.items]
+    review = review.decided(ids[0], Decision.ACCEPTED, 2, 5).decided(ids[1], Decision.ACCEPTED)
+    write_review(path, review.decided(ids[2], Decision.REJECTED))
+    with pytest.raises(Waiting, match="1 of 4"):
+        here(context, asked)
+    write_review(path, read_review(path).decided(ids[2], Decision.REJECTED).decided(ids[3], Decision.REJECTED))
+    assert here(context, asked)["synthetic"] == 2
+    trimmed, whole = read(tmp_path / "out")
+    assert (len(trimmed), trimmed.metadata["first_frame"], len(whole)) == (5, 2, review.items[1].frames)
+    assert trimmed.metadata["reviewed_by_a_person"] is True
+
+
+def test_where_a_person_accepts_nothing_nothing_is_written(dataset: Path, tmp_path: Path) -> None:
+    context, asked = dot_context(tmp_path / "home"), request(dataset, tmp_path / "out", review=True)
+    with pytest.raises(Waiting) as waiting:
+        here(context, asked)
+    path = Path(waiting.value.facts["review"])
+    review = read_review(path)
+    for item in review.items:
+        review = review.decided(item.rollout, Decision.REJECTED)
+    write_review(path, review)
+    with pytest.raises(InvalidInput, match="nothing was accepted"):
+        here(context, asked)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
