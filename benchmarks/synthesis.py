@@ -62,7 +62,7 @@ class Options:
     attempts: int = 60
     finetune_steps: int = 500
     learning_rate: float = 1e-3
-    screened: int = 12
+    screened: int = 8
     trials: int = 34
     ideals: bool = False
     """Besides, swap the world for the stand-in reality (with its own word on success): where is the loss?"""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from synthesis_truth import Stage, reset_seeds
+from synthesis_truth import reset_seeds, stage
 
 from arena.contracts import ActionChunk, Episode, InvalidInput
 from arena.episodes.atomic import atomic_write
@@ -53,7 +53,7 @@ class Scale:
     noises: tuple[float, ...] = (0.0, 0.01, 0.02)
     finetune_steps: int = 500
     learning_rate: float = 1e-3
-    screened: int = 12
+    screened: int = 8
     trials: int = 34
 
 
@@ -105,11 +105,8 @@ def true_trials(data: Path, policy: Path, name: str, pair: Pair, stream: str, co
     if path.is_file() and len(known := json.loads(path.read_text())) >= count:
         return [bool(each) for each in known[:count]]
     quiet()
-    stage = Stage()
-    try:
-        found = stage.successes(CloningModel.load(policy), pair.task, pair.words, reset_seeds(stream, pair.task, count))
-    finally:
-        stage.close()
+    placements = reset_seeds(stream, pair.task, count)
+    found = stage().successes(CloningModel.load(policy), pair.task, pair.words, placements)
     atomic_write(path, json.dumps(found).encode())
     return found
 

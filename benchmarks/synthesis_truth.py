@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from arena.contracts import Observation
 
 STEPS = 24
 """Actions of a trial, as in every other benchmark."""
-GROUP = 10
+GROUP = 6
 """Trials that are looked at together: one forward pass of the policy for all."""
 
 
@@ -75,3 +76,9 @@ class Stage:
         """Free the graphics memory."""
         for rig in self._rigs.values():
             rig.close()
+
+
+@cache
+def stage() -> Stage:
+    """This process's one: the next cell may be of the same task."""
+    return Stage()
