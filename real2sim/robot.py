@@ -14,6 +14,10 @@ from real2sim.engine import mujoco
 
 FLANGE_OFFSET = 0.107
 """Metres from the Panda's `link7` to its flange, along link7's z axis."""
+ITERATIONS, DAMPING = 50, 1e-4
+"""Of the inverse kinematics; the damping is in m^2 and rad^2."""
+REACHED = (5e-3, 0.03)
+"""m and rad that may be left of a pose: states of a world model are no robot's, and some are a little out of reach."""
 _DEAD_WEIGHT = ("asset", "actuator", "geom", "camera")
 """What of a robot's MJCF its kinematics do not need: reading the meshes would take seconds."""
 
@@ -54,6 +58,38 @@ class PandaKinematics:
             rotation[row] = self._data.xmat[self._last_link].reshape(3, 3)
             position[row] = self._data.xpos[self._last_link] + FLANGE_OFFSET * rotation[row][:, 2]
         return position, rotation
+
+    def inverse(self, cartesian_position: FloatArray, start: FloatArray) -> FloatArray:
+        """`(N, 6)` poses along a path to `(N, 7)` rad, each from the one before it, the first from `start` `(7,)`.
+
+        Damped least squares (Nakamura and Hanafusa, 1986), so that the elbow moves no more than it has to. Raises
+        `InvalidInput` for a pose that is not reached to within `REACHED` from there.
+        """
+        found = np.empty((len(cartesian_position), 7))
+        joints = np.array(start, dtype=np.float64)
+        for row, pose in enumerate(np.asarray(cartesian_position, dtype=np.float64)):
+            joints, error = self._solve(pose, joints)
+            if np.linalg.norm(error[:3]) > REACHED[0] or np.linalg.norm(error[3:]) > REACHED[1]:
+                left = f"{100 * np.linalg.norm(error[:3]):.1f} cm and {np.linalg.norm(error[3:]):.2f} rad are left"
+                raise InvalidInput(f"the Panda does not reach pose {row} from its joints before it: {left}")
+            found[row] = joints
+        return found
+
+    def _solve(self, pose: FloatArray, joints: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Joints `(7,)` near the given ones for a pose `(6,)`, and what is left of the error in m and rad."""
+        wanted = Rotation.from_euler("xyz", pose[3:])
+        translation, turn = np.empty((3, 7)), np.empty((3, 7))
+        for _ in range(ITERATIONS):
+            position, flange_to_base = self.forward_matrix(joints[None])
+            rotation = (wanted * Rotation.from_matrix(flange_to_base[0]).inv()).as_rotvec()
+            error = np.concatenate([pose[:3] - position[0], rotation])
+            if np.abs(error).max() < 1e-5:
+                break
+            mujoco.mj_comPos(self._model, self._data)
+            mujoco.mj_jac(self._model, self._data, translation, turn, position[0], self._last_link)
+            jacobian = np.concatenate([translation, turn])
+            joints = joints + jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + DAMPING * np.eye(6), error)
+        return joints, error
 
 
 def panda_mjcf() -> Path:

@@ -51,9 +51,10 @@ def synthesize(
         path = review_path(context, request, chosen)
         chosen = reviewed(context, path, request, chosen)
     inputs = ExportSyntheticInputs(
-        kept=tuple(chosen), out=str(request.out.resolve()), format=request.export.format, target=request.export.target,
-        blank_cameras=request.export.blank_cameras, real=None if request.real is None else Dataset.at(request.real),
-        ratio=request.ratio, seed=request.seed, judging=judging_lines(work), selection=selection_lines(request),
+        kept=tuple(chosen), dataset=work.batch.dataset, out=str(request.out.resolve()), format=request.export.format,
+        target=request.export.target, blank_cameras=request.export.blank_cameras,
+        real=None if request.real is None else Dataset.at(request.real), ratio=request.ratio, seed=request.seed,
+        judging=judging_lines(work), selection=selection_lines(request),
         dropped=tuple(sorted(selection.counts.items())),
     )  # fmt: skip
     [made] = run([Request("export_synthetic", inputs)])

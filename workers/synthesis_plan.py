@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arena.contracts import Episode, InvalidInput, PolicyCard, WorldCard
+from arena.contracts import ActionSpace, Episode, InvalidInput, PolicyCard, WorldCard
 from arena.episodes.atomic import MANIFEST
 from arena.scenes import beginnings, choose_episodes
 from arena.synthesis.diversity import Diversity
@@ -73,9 +73,10 @@ def prepare(context: Context, request: SynthesisRequest) -> Prepared:
     world = context.workshop.world(spec.name, spec.sampler_steps, spec.guidance).card
     policy = absolute_spec(request.policy)
     card = context.workshop.policy(policy).card
-    _check_fit(request, world, card)
     dataset = Dataset.at(request.episodes, request.layout)
     episodes = wanted_episodes(dataset.episodes(context), request.tasks)
+    _check_fit(request, world, card)
+    _check_space(context, request, world, episodes)
     plan = _plan(request, episodes)
     batch = ImagineInputs(
         world=spec, world_sha256=world.sha256, policy=policy, policy_sha256=card.sha256, dataset=dataset,
@@ -99,9 +100,20 @@ def _check(request: SynthesisRequest) -> None:
 
 
 def _check_fit(request: SynthesisRequest, world: WorldCard, policy: PolicyCard) -> None:
-    request.export.check_space(world.action_space)
     if missing := sorted(set(policy.cameras) - set(world.cameras)):
         raise InvalidInput(f"{policy.name} looks through {missing[0]!r}; {world.name} shows {', '.join(world.cameras)}")
+
+
+def _check_space(context: Context, request: SynthesisRequest, world: WorldCard, episodes: Sequence[Episode]) -> None:
+    """Formats with joint actions take Cartesian trials of robots whose joints can be found, from recorded joints on."""
+    space = world.action_space
+    known = all(
+        episode.joint_position is not None and context.workshop.inverse_kinematics(episode.robot) is not None
+        for episode in episodes
+    )
+    if request.export.layout.openpi and space is ActionSpace.CARTESIAN_POSITION and known and not request.resets:
+        space = ActionSpace.JOINT_VELOCITY
+    request.export.check_space(space)
 
 
 def wanted_episodes(episodes: Sequence[Episode], tasks: Sequence[str]) -> list[Episode]:

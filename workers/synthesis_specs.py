@@ -81,9 +81,13 @@ class KeptAttempt(Inputs):
 
 
 class ExportSyntheticInputs(Inputs):
-    """What was selected, where it goes, and what is mixed in. `judging` and `selection` are lines for the card."""
+    """What was selected, where it goes, and what is mixed in. `judging` and `selection` are lines for the card.
+
+    `dataset` has the episodes that trials began at: where a format wants joints, they begin with theirs.
+    """
 
     kept: tuple[KeptAttempt, ...] = Field(min_length=1)
+    dataset: Dataset
     out: str
     format: str
     target: str | None

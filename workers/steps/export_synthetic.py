@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from arena.contracts import InvalidInput
+import numpy as np
+
+from arena.contracts import ActionSpace, FloatArray, InvalidInput
 from arena.rollout import code_version
-from arena.synthesis.export import ExportSpec, Trajectory, export_dataset
+from arena.synthesis.export import FORMATS, ExportSpec, Trajectory, export_dataset
 from arena.synthesis.export.card import CardNotes
+from arena.synthesis.joints import in_joints
 from arena.synthesis.mixing import recorded_beside
 from arena.synthesis.provenance import Judged, synthetic_trajectory
 from workers.jobs import Context, Json, Step
@@ -40,12 +43,34 @@ def intact(inputs: ExportSyntheticInputs, context: Context) -> bool:
 
 def _all(inputs: ExportSyntheticInputs, recorded: list[Trajectory], context: Context) -> Iterator[Trajectory]:
     for kept in inputs.kept:
-        yield _trajectory(kept, context)
+        yield _trajectory(kept, inputs, context)
     yield from recorded
 
 
-def _trajectory(kept: KeptAttempt, context: Context) -> Trajectory:
-    """A selected attempt, its films undecoded. Raises `InvalidInput` where its rollout or verdict is gone."""
+def _trajectory(kept: KeptAttempt, inputs: ExportSyntheticInputs, context: Context) -> Trajectory:
+    """A selected attempt as its format wants it, its films undecoded. Raises `InvalidInput` where it cannot be had."""
+    trajectory = _imagined(kept, context)
+    if not FORMATS[inputs.format].openpi or trajectory.action.space is not ActionSpace.CARTESIAN_POSITION:
+        return trajectory
+    kinematics = context.workshop.inverse_kinematics(trajectory.robot)
+    recorded = _recorded_joints(kept, inputs, context)
+    if kinematics is None or recorded is None:
+        robot = trajectory.robot or "nameless robot"
+        raise InvalidInput(f"{inputs.format} wants joints, and those of a {robot} are not known where its trials begin")
+    return in_joints(trajectory, kinematics, recorded)
+
+
+def _recorded_joints(kept: KeptAttempt, inputs: ExportSyntheticInputs, context: Context) -> FloatArray | None:
+    """The joints `(7,)` of the recording that a trial began at; a trim at the front moves them by frames only."""
+    spec = kept.judged.attempt
+    for episode in inputs.dataset.episodes(context):
+        if episode.id == spec.id and not spec.imagined and episode.joint_position is not None:
+            return np.asarray(episode.joint_position[spec.frame])
+    return None
+
+
+def _imagined(kept: KeptAttempt, context: Context) -> Trajectory:
+    """A selected attempt as its world has it. Raises `InvalidInput` where its rollout or verdict is gone."""
     judged = kept.judged
     assert judged.rollout is not None, "what broke off is never selected"
     results = context.store.results
@@ -63,7 +88,7 @@ def _trajectory(kept: KeptAttempt, context: Context) -> Trajectory:
 def _recorded(inputs: ExportSyntheticInputs, context: Context) -> list[Trajectory]:
     if inputs.real is None:
         return []
-    like = _trajectory(inputs.kept[0], context)
+    like = _trajectory(inputs.kept[0], inputs, context)
     return recorded_beside(like, inputs.real.episodes(context), len(inputs.kept), inputs.ratio, inputs.seed)
 
 
