@@ -47,11 +47,11 @@ class Scale:
     tasks: tuple[str, ...]
     demonstrations: int = 12
     base_steps: int = 1500
-    scenes: int = 24
-    wanted: int = 24
-    attempts: int = 60
+    scenes: int = 16
+    wanted: int = 16
+    attempts: int = 32
     noises: tuple[float, ...] = (0.0, 0.01, 0.02)
-    finetune_steps: int = 500
+    finetune_steps: int = 300
     learning_rate: float = 1e-3
     screened: int = 8
     trials: int = 34
