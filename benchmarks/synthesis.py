@@ -49,11 +49,11 @@ SCREENING = 2
 
 @dataclass(frozen=True)
 class Options:
-    """`wordings` of each task are screened; at most so many weak pairs of each kind, and good tasks, are measured."""
+    """A task is told in `wordings` others; at most so many weak pairs of each kind, and good tasks, are measured."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     tasks: tuple[str, ...] = (*TASKS, *HELD_OUT_TASKS)
-    wordings: int = 2
+    wordings: int = 6
     weak_wordings: int = 3
     weak_placements: int = 1
     good: int = 3
@@ -135,8 +135,8 @@ def screened(options: Options, data: Path) -> tuple[list[Pair], list[Pair], dict
     pairs = []
     for task in options.tasks:
         words = instruction(task)
-        pairs.append(Pair(task, words, "placement"))
-        pairs += [Pair(task, other, "wording") for other in paraphrases(words, options.wordings, seed=0)]
+        reworded = paraphrases(words, options.wordings, seed=0)
+        pairs += [Pair(task, (words,), "placement"), Pair(task, reworded, "wording")]
     cells = [
         (data, data / f"base-{seed}", f"base-{seed}", pair, "screen", options.screened)
         for pair in pairs for seed in screening
@@ -214,7 +214,7 @@ def report(
         "good_tasks_change": losses,
         "verdict": verdict(gains, versus, worst),
         "made": made(data),
-        "pairs": {"weak": [asdict(pair) for pair in weak], "good": [pair.task for pair in good]},
+        "pairs": {"weak": [asdict(pair) for pair in weak], "good": [asdict(pair) for pair in good]},
         "trials_per_arm_and_task": options.trials * len(options.seeds),
         "options": as_json(options),
     }

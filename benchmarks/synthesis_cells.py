@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,15 @@ KINDS = {"expert": 24.0, "noisy": 18.0, "detour": 14.0}
 
 @dataclass(frozen=True)
 class Pair:
-    """A task under certain words; `kind` is `placement` where the words are its own, else `wording`."""
+    """A task under certain wordings, which take turns. `kind` is `placement` where they are its own, else `wording`."""
 
     task: str
-    words: str
+    wordings: tuple[str, ...]
     kind: str
 
     @property
     def name(self) -> str:
-        return f"{self.task}/{self.words}" if self.kind == "wording" else self.task
-
-    @property
-    def slug(self) -> str:
-        return self.name.replace("/", "-").replace(" ", "-")
+        return self.task if self.kind == "placement" else f"{self.task}-reworded"
 
 
 @dataclass(frozen=True)
@@ -101,12 +98,12 @@ def true_trials(data: Path, policy: Path, name: str, pair: Pair, stream: str, co
     """What `policy` did in the stand-in reality in the first `count` placements of `stream`."""
     from arena.learned.checkpoint import CloningModel
 
-    path = data / "trials" / f"{name}-{pair.slug}-{stream}.json"
+    path = data / "trials" / f"{name}-{pair.name}-{stream}.json"
     if path.is_file() and len(known := json.loads(path.read_text())) >= count:
         return [bool(each) for each in known[:count]]
     quiet()
     placements = reset_seeds(stream, pair.task, count)
-    found = stage().successes(CloningModel.load(policy), pair.task, pair.words, placements)
+    found = stage().successes(CloningModel.load(policy), pair.task, pair.wordings, placements)
     atomic_write(path, json.dumps(found).encode())
     return found
 
@@ -114,14 +111,14 @@ def true_trials(data: Path, policy: Path, name: str, pair: Pair, stream: str, co
 def synthesized(
     data: Path, scale: Scale, seed: int, pair: Pair, judged: bool, world: str | None = None
 ) -> list[Episode]:
-    """The base's own imagined trials at new placements, kept under the pair's words; nothing where none was chosen.
+    """The base's own imagined trials at new placements, kept under the pair's wordings; nothing where none was chosen.
 
     The policy is told the task's own words. `world` None is the world model that ships.
     """
     from arena.episodes.ingest import ingest
 
     quiet()
-    name = f"{pair.slug}-{'filtered' if judged else 'unfiltered'}{'-ideal' if world else ''}"
+    name = f"{pair.name}-{'filtered' if judged else 'unfiltered'}{'-ideal' if world else ''}"
     out = data / f"synthetic-{seed}" / name
     if out.with_suffix(".none").is_file():
         return []
@@ -150,7 +147,7 @@ def _synthesize(
     request = SynthesisRequest(
         world=world or str(pretrained(WORLD)), policy=f"bc:{data / f'base-{seed}'}",
         episodes=data / f"scenes-{seed}", out=out, tasks=(pair.task,),
-        instructions=(pair.words,) if pair.kind == "wording" else (), scenes=scale.scenes,
+        instructions=pair.wordings if pair.kind == "wording" else (), scenes=scale.scenes,
         budget=Budget(scale.wanted, scale.attempts, None, per_scene=2), diversity=Diversity(scale.noises),
         rules=Rules(judged=judged), seed=seed, batch=scale.scenes,
     )  # fmt: skip
@@ -165,9 +162,9 @@ def _synthesize(
 
 
 def real_episodes(data: Path, seed: int, pair: Pair, count: int) -> list[Episode]:
-    """Experts at the same placements, as many as there are synthetic ones, under the pair's words."""
+    """Experts at the same placements, as many as there are synthetic ones, under the pair's wordings."""
     own = [each for each in successes(data / f"scenes-{seed}") if each.task == pair.task][:count]
-    return [replace(each, instruction=pair.words) for each in own]
+    return [replace(each, instruction=words) for each, words in zip(own, cycle(pair.wordings), strict=False)]
 
 
 def with_shuffled_actions(episodes: Sequence[Episode]) -> list[Episode]:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import cycle, islice
 from typing import Any
 
 from arena.contracts import Observation
@@ -35,22 +36,25 @@ class Stage:
     _simulations: dict[str, list[Any]] = field(default_factory=dict)
     _rigs: dict[str, Any] = field(default_factory=dict)
 
-    def successes(self, model: Any, task: str, instruction: str, seeds: Sequence[int]) -> list[bool]:
-        """Whether the cloned policy `model` (`CloningModel`), told `instruction`, did `task` from each placement."""
+    def successes(self, model: Any, task: str, wordings: Sequence[str], seeds: Sequence[int]) -> list[bool]:
+        """Whether the cloned policy `model` (`CloningModel`) did `task` from each placement; wordings take turns."""
+        told = list(islice(cycle(wordings), len(seeds)))
         found: list[bool] = []
         for start in range(0, len(seeds), GROUP):
-            found += self._group(model, task, instruction, seeds[start : start + GROUP])
+            found += self._group(model, task, told[start : start + GROUP], seeds[start : start + GROUP])
         return found
 
-    def _group(self, model: Any, task: str, instruction: str, seeds: Sequence[int]) -> list[bool]:
+    def _group(self, model: Any, task: str, told: Sequence[str], seeds: Sequence[int]) -> list[bool]:
         simulations = self._ready(task, len(seeds))
         for simulation, seed in zip(simulations, seeds, strict=True):
             simulation.reset(seed)
         acted = 0
-        while acted < STEPS and (running := [each for each in simulations if not each.succeeded]):
-            chunks = model.predict([self._look(each, task, instruction) for each in running])
+        pairs = list(zip(simulations, told, strict=True))
+        while acted < STEPS and (running := [pair for pair in pairs if not pair[0].succeeded]):
+            seen = [self._look(simulation, task, words, model.config.cameras) for simulation, words in running]
+            chunks = model.predict(seen)
             count = min(chunks.shape[1], STEPS - acted)
-            for simulation, chunk in zip(running, chunks, strict=True):
+            for (simulation, _), chunk in zip(running, chunks, strict=True):
                 for action in chunk[:count]:
                     simulation.act(action)
             acted += count
@@ -67,10 +71,10 @@ class Stage:
             self._rigs[task] = CameraRig(simulations[0].model, self.height, self.width)
         return simulations[:count]
 
-    def _look(self, simulation: Any, task: str, instruction: str) -> Observation:
+    def _look(self, simulation: Any, task: str, words: str, cameras: Sequence[str]) -> Observation:
         state = simulation.state
-        pictures = self._rigs[task].render(simulation.model, simulation.data)
-        return Observation(pictures, state[:6], state[6:], instruction, simulation.joint_position)
+        pictures = self._rigs[task].render(simulation.model, simulation.data, cameras)
+        return Observation(pictures, state[:6], state[6:], words, simulation.joint_position)
 
     def close(self) -> None:
         """Free the graphics memory."""

@@ -37,8 +37,8 @@ def test_quick_trials_end_as_those_of_the_stand_in_reality(monkeypatch: pytest.M
         scenes = [world.scene(TASK, seed) for seed in seeds]
         policies = [CloningPolicy.load(pretrained("bc-keypoints")) for _ in seeds]
         slow = run_rollouts(world, policies, scenes, [0] * len(seeds), steps=truth.STEPS)
-        quick = stage.successes(CloningModel.load(pretrained("bc-keypoints")), TASK, instruction(TASK), seeds)
-        told_nothing = stage.successes(CloningModel.load(pretrained("bc-keypoints")), TASK, "xyzzy", seeds)
+        quick = stage.successes(CloningModel.load(pretrained("bc-keypoints")), TASK, (instruction(TASK),), seeds)
+        told_nothing = stage.successes(CloningModel.load(pretrained("bc-keypoints")), TASK, ("xyzzy",), seeds)
     finally:
         stage.close()
         world.close()
