@@ -6,6 +6,7 @@ other): the task, the reset's seed, and the actions at 10 Hz. Trials end with th
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -85,4 +86,6 @@ class Stage:
 @cache
 def stage() -> Stage:
     """This process's one: the next cell may be of the same task."""
-    return Stage()
+    made = Stage()
+    atexit.register(made.close)  # what is left to the garbage collector outlives EGL and prints tracebacks
+    return made
