@@ -5,7 +5,7 @@ OUT ?= out
 BIN := $(VENV)/bin
 export MUJOCO_GL ?= egl
 
-.PHONY: demo test test-slow lint train-demo benchmark benchmark-ranking benchmark-sampler benchmark-horizon faults soak clean help
+.PHONY: demo test test-slow lint train-demo benchmark benchmark-ranking benchmark-sampler benchmark-horizon benchmark-synthesis faults soak clean help
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -47,6 +47,9 @@ benchmark-sampler: $(VENV)/.installed  ## few denoising steps against the releas
 
 benchmark-horizon: $(VENV)/.installed  ## rollouts of 20 s: docs/benchmarks/horizon.json
 	$(BIN)/python benchmarks/horizon.py
+
+benchmark-synthesis: $(VENV)/.installed  ## do synthetic successes make a policy better: docs/benchmarks/synthesis.json
+	$(BIN)/python benchmarks/synthesis.py
 
 faults: $(VENV)/.installed  ## every fault of docs/reliability.md, for real: docs/benchmarks/faults.json and its table
 	$(BIN)/python benchmarks/faults.py

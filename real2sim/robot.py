@@ -16,6 +16,8 @@ FLANGE_OFFSET = 0.107
 """Metres from the Panda's `link7` to its flange, along link7's z axis."""
 INVERSE_STEPS, INVERSE_TOLERANCE = 40, 1e-5
 """Inverse kinematics end after so many steps, or when no part of the error is larger, in m and rad."""
+REACHED = (5e-3, 0.03)
+"""m and rad that may be left of a pose: states of a world model are no robot's, and some are a little out of reach."""
 _DEAD_WEIGHT = ("asset", "actuator", "geom", "camera")
 """What of a robot's MJCF its kinematics do not need: reading the meshes would take seconds."""
 
@@ -58,6 +60,22 @@ class PandaKinematics:
         return position, rotation
 
     def inverse(self, cartesian_position: FloatArray, start: FloatArray) -> FloatArray:
+        """`(N, 6)` poses along a path to `(N, 7)` rad, each from the one before it, the first from `start` `(7,)`.
+
+        Raises `InvalidInput` for a pose that is not reached to within `REACHED` from there.
+        """
+        found = np.empty((len(cartesian_position), 7))
+        joints = np.array(start, dtype=np.float64)
+        for row, pose in enumerate(np.asarray(cartesian_position, dtype=np.float64)):
+            joints = self.nearest(pose, joints)
+            error = self._error(joints, pose[:3], Rotation.from_euler("xyz", pose[3:]))
+            if np.linalg.norm(error[:3]) > REACHED[0] or np.linalg.norm(error[3:]) > REACHED[1]:
+                left = f"{100 * np.linalg.norm(error[:3]):.1f} cm and {np.linalg.norm(error[3:]):.2f} rad are left"
+                raise InvalidInput(f"the Panda does not reach pose {row} from its joints before it: {left}")
+            found[row] = joints
+        return found
+
+    def nearest(self, cartesian_position: FloatArray, start: FloatArray) -> FloatArray:
         """`(7,)` rad near `start` `(7,)` whose flange is at `cartesian_position` `(6,)`, by damped least squares
         within the joints' limits (Levenberg and Marquardt's method, as Sugihara 2011 uses it for arms).
 

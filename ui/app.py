@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import jobs, leaderboard, policies, rollouts, voters, worlds
+from ui import jobs, leaderboard, policies, review, rollouts, voters, worlds
 from ui.vote import page as vote
 
 
@@ -14,6 +14,7 @@ def main() -> None:
         st.Page(vote.page, title="Vote", icon=":material/how_to_vote:", url_path="vote"),
         st.Page(leaderboard.page, title="Leaderboard", icon=":material/leaderboard:", url_path="board", default=True),
         st.Page(rollouts.page, title="Rollouts", icon=":material/movie:", url_path="rollouts"),
+        st.Page(review.page, title="Review", icon=":material/rate_review:", url_path="review"),
         st.Page(policies.page, title="Policies", icon=":material/smart_toy:", url_path="policies"),
         st.Page(worlds.page, title="Worlds", icon=":material/public:", url_path="worlds"),
         st.Page(jobs.page, title="Jobs", icon=":material/pending_actions:", url_path="jobs"),

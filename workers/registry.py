@@ -14,6 +14,7 @@ from workers.content import fingerprint
 if TYPE_CHECKING:
     from arena.episodes.ingest import IngestReport, Progress
     from arena.policies.specs import PolicyFactory
+    from arena.synthesis.joints import InverseKinematics
     from worldmodels.model import WorldModel
 
 STAND_IN = "metaworld"
@@ -102,6 +103,10 @@ class Workshop:
             return PandaKinematics()
 
         return cast(Kinematics, self._keep("kinematics", robot, panda))
+
+    def inverse_kinematics(self, robot: str) -> InverseKinematics | None:
+        """The same backwards, for data in joint spaces."""
+        return cast("InverseKinematics | None", self.kinematics(robot))
 
     def close(self) -> None:
         """Let go of everything that is kept."""

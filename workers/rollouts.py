@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,22 @@ def save_rollout(artifacts: Artifacts, rollout: Rollout) -> str:
 
 def load_rollout(artifacts: Artifacts, ref: str) -> Rollout:
     """Read a rollout back, with the frames as they were encoded. Raises `DamagedArtifact`."""
+    rollout, films = open_rollout(artifacts, ref)
+    try:
+        return replace(rollout, frames={name: film.read() for name, film in films.items()})
+    except (ValueError, OSError) as error:
+        raise DamagedArtifact(f"{artifacts.get(ref)} does not hold a rollout: {error!r}") from error
+
+
+def open_rollout(artifacts: Artifacts, ref: str) -> tuple[Rollout, dict[str, VideoFrames]]:
+    """A rollout without its frames, and its films, which are decoded when they are read. Raises `DamagedArtifact`."""
     folder = artifacts.get(ref)
     try:
         facts = json.loads((folder / "rollout.json").read_text())
         with np.load(folder / "trajectory.npz", allow_pickle=False) as arrays:
             state, action = arrays["state"], arrays["action"]
-        return _rollout(facts, state, action, {name: _read(folder, name) for name in facts["cameras"]})
+        films = {name: _film(folder, name) for name in facts["cameras"]}
+        return _rollout(facts, state, action, {}), films
     except (KeyError, ValueError, TypeError, OSError) as error:
         raise DamagedArtifact(f"{folder} does not hold a rollout: {error!r}") from error
 
@@ -55,11 +66,11 @@ def _write(rollout: Rollout, folder: Path) -> None:
     (folder / "rollout.json").write_text(json.dumps(facts, indent=1, allow_nan=False))
 
 
-def _read(folder: Path, camera: str) -> Frames:
+def _film(folder: Path, camera: str) -> VideoFrames:
     path = video_path(folder, camera)
     if path.parent != folder:
         raise DamagedArtifact(f"{folder / 'rollout.json'} names a camera {camera!r}, which is outside its folder")
-    return VideoFrames(path).read()
+    return VideoFrames(path)
 
 
 def _rollout(facts: dict[str, Any], state: Any, action: Any, frames: dict[str, Frames]) -> Rollout:

@@ -14,6 +14,9 @@ BROKERS = ("redis", "rediss", "amqp", "amqps")
 SAMPLER_STEPS = 2
 """Denoising steps of a world model, unless told otherwise: more look sharper and are no truer (docs/sampling.md)."""
 
+REVIEWS = "reviews"
+"""The folder in the home with what waits for a person's word before it becomes training data."""
+
 
 class Settings(BaseSettings):
     """Read from `DREAMARENA_HOME`, `DREAMARENA_DATABASE_URL`, `DREAMARENA_BROKER_URL` and `DREAMARENA_ARTIFACTS`.

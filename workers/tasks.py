@@ -10,6 +10,9 @@ from workers.jobs import Step
 from workers.steps import (
     audit_judge,
     clone,
+    export_synthetic,
+    finetune,
+    imagine,
     ingest,
     judge,
     measure_judge,
@@ -26,6 +29,6 @@ from workers.steps import (
 _ALL: tuple[Step[Any], ...] = (
     ingest.STEP, record.STEP, train.STEP, rollout.STEP, judge.STEP, rank.STEP, replay.STEP, clone.STEP,
     train_judge.STEP, measure_judge.STEP, audit_judge.STEP, record_policies.STEP,
-    submit_policy.STEP,
+    submit_policy.STEP, imagine.STEP, export_synthetic.STEP, finetune.STEP,
 )  # fmt: skip
 STEPS: Mapping[str, Step[Any]] = MappingProxyType({step.name: step for step in _ALL})

@@ -16,7 +16,7 @@ from arena.rollout import FailedRollout, code_version, run_rollouts
 from workers.jobs import Context, Progress
 
 if TYPE_CHECKING:
-    from arena.policies.registry import PolicyFactory
+    from arena.policies.specs import PolicyFactory
     from real2sim.twin.suite import Partner
     from real2sim.twin.world import TwinWorld
 

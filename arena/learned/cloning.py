@@ -46,7 +46,7 @@ def train_cloning(
     scratch = scratch or out.with_name(f".{out.name}.training")
     data = Demonstrations(episodes, config, progress)
     if out.exists():
-        return _made_before(out, config, seed, data.sha256)
+        return made_before(out, config, seed, data.sha256)
     normalisation, network = data.normalisation(), _initial(config, seed)
     schedule = Schedule(
         config.steps, config.batch, config.learning_rate, config.warmup, ema=0.0,
@@ -129,7 +129,7 @@ def parse_cloning(spec: str) -> PolicyFactory:
     return PolicyFactory(card, lambda: CloningPolicy(model, card))
 
 
-def _made_before(out: Path, config: CloningConfig, seed: int, data_sha256: str) -> Path:
+def made_before(out: Path, config: CloningConfig, seed: int, data_sha256: str) -> Path:
     """`out`, if it is of this config, seed and data: a kill may have come between the weights and the job's end."""
     try:
         model = CloningModel.load(out)

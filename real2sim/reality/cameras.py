@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -47,9 +47,9 @@ class CameraRig:
         # Renderers that are left to the garbage collector at exit outlive EGL and print tracebacks.
         self.close = weakref.finalize(self, self._renderer.close)
 
-    def render(self, model: Any, data: Any) -> dict[str, Frames]:
-        """What every camera sees of a MuJoCo simulation, `(H, W, 3)` each. `model` is of the task of this rig's."""
-        return {name: self._render(model, data, camera) for name, camera in self._cameras.items()}
+    def render(self, model: Any, data: Any, cameras: Collection[str] = CAMERAS) -> dict[str, Frames]:
+        """What the cameras see of a MuJoCo simulation, `(H, W, 3)` each. `model` is of the task of this rig's."""
+        return {name: self._render(model, data, camera) for name, camera in self._cameras.items() if name in cameras}
 
     def _render(self, model: Any, data: Any, camera: Any) -> Frames:
         every = mujoco.mjtCatBit.mjCAT_ALL.value

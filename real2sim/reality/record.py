@@ -123,14 +123,14 @@ def _record_all(
     batches = [plans[start : start + _BATCH] for start in range(0, len(plans), _BATCH)]
     sizes = [[size] * len(batches) for size in (height, width, max_frames)]
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
     try:
         yield from chain.from_iterable(pool.map(_record_batch, batches, *sizes))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A killed recorder leaves no process behind: the pool's own wait for work would never end."""
 
     def watch() -> None:

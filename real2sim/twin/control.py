@@ -94,7 +94,7 @@ def commanded_joints(episode: Episode) -> FloatArray | None:
         return np.asarray(reached + values[:, :7] / episode.fps)
     if space is ActionSpace.CARTESIAN_POSITION:
         kinematics = PandaKinematics()
-        return np.stack([kinematics.inverse(row[:6], q) for row, q in zip(values, reached, strict=True)])
+        return np.stack([kinematics.nearest(row[:6], q) for row, q in zip(values, reached, strict=True)])
     return None
 
 

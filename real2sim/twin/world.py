@@ -102,7 +102,7 @@ class TwinWorld:
         for trial, chunk in zip(self._trials, chunks, strict=True):
             instants = []
             for action in np.asarray(chunk.values, dtype=np.float64):
-                trial.told = self._kinematics.inverse(action[:6], trial.told)
+                trial.told = self._kinematics.nearest(action[:6], trial.told)
                 trial.arm.follow(trial.told, float(action[6]), 1 / self.card.fps)
                 instants.append(trial.instant)
             passed.append(instants)

@@ -101,3 +101,26 @@ def test_missing_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(robot_files.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match="pip install --no-deps robosuite"):
         robot_files.panda_mjcf()
+
+
+def test_inverse_kinematics_gives_back_what_droid_recorded(panda: PandaKinematics, shared: Path) -> None:
+    paths = sorted((shared / "data" / "droid").glob("*/annotation/*/*.json"))[:4]
+    for path in paths:
+        joints, _ = recorded(path)
+        poses = panda.forward(joints)
+        found = panda.inverse(poses, joints[0])
+        again = panda.forward(found)
+        assert np.abs(again[:, :3] - poses[:, :3]).max() < 1e-4, path
+        assert rotation_error(again[:, 3:], poses[:, 3:]) < 1e-3, path
+        np.testing.assert_allclose(found[0], joints[0], atol=1e-4)
+        # One joint more than a pose has numbers: the elbow may differ, but it must not wander off or jump.
+        assert np.abs(found - joints).max() < 1.0, path
+        assert np.abs(np.diff(found, axis=0)).max() < 0.5, path
+
+
+def test_a_pose_out_of_reach_is_named(panda: PandaKinematics) -> None:
+    start = np.array([0.0, -0.8, 0.0, -2.3, 0.0, 1.6, 0.8])
+    far = panda.forward(start[None])
+    far[0, 0] += 2.0
+    with pytest.raises(InvalidInput, match="does not reach pose 1"):
+        panda.inverse(np.concatenate([panda.forward(start[None]), far]), start)

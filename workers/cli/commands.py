@@ -16,6 +16,7 @@ from workers.cli.judge import Judge
 from workers.cli.policy import Policy
 from workers.cli.rank import Rank
 from workers.cli.record import Record
+from workers.cli.synth import Synth
 from workers.cli.token import Token
 from workers.cli.twin import Twin
 from workers.cli.ui import Ui
@@ -35,6 +36,7 @@ Dreamarena = (
     | Annotated[Demo, subcommand("demo")]
     | Annotated[TrainDemo, subcommand("train-demo")]
     | Annotated[Policy, subcommand("policy")]
+    | Annotated[Synth, subcommand("synth")]
     | Annotated[Judge, subcommand("judge")]
     | Annotated[WorldModel, subcommand("worldmodel")]
     | Annotated[Twin, subcommand("twin")]

@@ -1,4 +1,4 @@
-"""`dreamarena policy`: what is known of a policy before it is evaluated."""
+"""`dreamarena policy`: what is known of a policy before it is evaluated, and how it becomes a better one."""
 
 from __future__ import annotations
 
@@ -178,11 +178,75 @@ class Submit:
 
 
 @dataclass(frozen=True)
+class Finetune:
+    """Train a cloned policy on with recorded, synthetic or mixed episodes, or print how others are fine-tuned.
+
+    Run again with the same arguments, it goes on where it was interrupted.
+    """
+
+    policy: Positional[str]
+    """bc:FOLDER; or lerobot or openpi, for the command line that fine-tunes theirs on the (first) dataset."""
+    episodes: tuple[Path, ...]
+    """The datasets to learn from, e.g. synthetic ones, and the old ones so that nothing is forgotten."""
+    out: Path | None = None
+    """Where the fine-tuned policy goes."""
+    shares: tuple[float, ...] = ()
+    """Of every batch, one for each dataset, e.g. 1 1; by default equal ones."""
+    steps: int = 600
+    batch: int = 32
+    learning_rate: float = 1e-3
+    failures: bool = False
+    """Learn from episodes that failed, too."""
+    seed: int = 0
+    json: bool = False
+    """Print JSON and nothing else on stdout."""
+
+    def run(self, session: Session) -> Answer:
+        from arena.contracts import InvalidInput
+        from workers.finetuning_commands import FRAMEWORKS
+
+        if not self.episodes:
+            raise InvalidInput("give the datasets to learn from: --episodes DATASET ...")
+        if self.policy in FRAMEWORKS:
+            return self._elsewhere()
+        if not self.policy.startswith("bc:"):
+            raise InvalidInput(
+                f"only cloned policies (bc:FOLDER), lerobot and openpi are fine-tuned, not {self.policy!r}"
+            )
+        if self.out is None:
+            raise InvalidInput("say where the fine-tuned policy goes: --out FOLDER")
+        return self._here(self.out, session)
+
+    def _elsewhere(self) -> Answer:
+        from workers.finetuning_commands import command_for
+
+        line = command_for(self.policy, self.episodes[0].resolve())
+        return Answer({"command": line}, lambda console: console.print(line, markup=False, soft_wrap=True))
+
+    def _here(self, out: Path, session: Session) -> Answer:
+        from workers.evaluation import Dataset
+        from workers.jobs import Request
+        from workers.steps.finetune import FinetuneInputs
+
+        folder = self.policy.removeprefix("bc:")
+        inputs = FinetuneInputs(
+            policy=str(Path(folder).resolve()), policy_sha256=session.context.workshop.policy(self.policy).card.sha256,
+            datasets=tuple(Dataset.at(path) for path in self.episodes),
+            shares=self.shares or (1.0,) * len(self.episodes), out=str(out.resolve()), steps=self.steps,
+            batch=self.batch, learning_rate=self.learning_rate, only_successes=not self.failures, seed=self.seed,
+        )  # fmt: skip
+        [found] = session.run([Request("finetune", inputs)])
+        said = f"fine-tuned on {found['episodes']} episodes (loss {found['loss']:.4f}): bc:{found['policy']}"
+        return Answer(found, lambda console: console.print(said, markup=False, soft_wrap=True))
+
+
+@dataclass(frozen=True)
 class Policy:
-    """Look at policies before and after evaluating them, and submit one."""
+    """Look at policies before and after evaluating them, submit one, and fine-tune one."""
 
     command: (
         Annotated[Probe, subcommand("probe")]
         | Annotated[Submit, subcommand("submit")]
+        | Annotated[Finetune, subcommand("finetune")]
         | Annotated[Listed, subcommand("list")]
     )
