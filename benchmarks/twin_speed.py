@@ -41,9 +41,10 @@ def made_up(gaussians: int, width: int, height: int) -> Twin:
     from real2sim.silhouette import looking_at
     from real2sim.splats.start import start_from_points
     from real2sim.twin.bundle import Beginning, Twin
+    from real2sim.twin.solid_fit import FittedSolid
     from real2sim.twin.solids import SHAPES, Solid
     from real2sim.twin.support import SupportPlane
-    from real2sim.twin.things import FittedSolid, twin_object
+    from real2sim.twin.things import twin_object
 
     rng = np.random.default_rng(0)
     table = np.c_[rng.uniform([0.1, -0.6], [1.0, 0.6], (gaussians // 2, 2)), np.zeros(gaussians // 2)]

@@ -14,14 +14,13 @@ from arena.contracts import Episode, InvalidInput
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.build.posed import posed_views
+from real2sim.build.posing import CameraStages, camera_facts, camera_of
 from real2sim.build.scene import Prepared, fit_here, fit_scene, fit_there, prepare
+from real2sim.build.settings import NERFSTUDIO, BuildSettings
 from real2sim.build.verify import drive, picture_of, replay
 from real2sim.camera import Camera
-from real2sim.cameras import solve_exterior
 from real2sim.cameras.exterior import recorded
-from real2sim.cameras.gates import Gate, certainty_gate, epipolar_gate, hand_eye_gate, silhouette_gate, steadiness
-from real2sim.cameras.handeye import solve_hand_eye
-from real2sim.cameras.matching import match_frames
+from real2sim.cameras.gates import Gate
 from real2sim.splats.fit import Progress
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
@@ -30,7 +29,7 @@ from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, save_twin
 from real2sim.twin.control import Servo, commanded_joints, identify_servo
 from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
 from real2sim.twin.physics import SETTLE_DISTANCE, TwinPhysics, settle
-from real2sim.twin.pictures import flange_poses
+from real2sim.twin.pictures import WRIST
 from real2sim.twin.support import SupportPlane
 from real2sim.twin.table import TableSettings, find_table
 from real2sim.twin.things import find_things
@@ -40,30 +39,8 @@ LEAST_SCENE_PSNR, LEAST_REPLAY_PSNR = 20.0, 16.0
 """dB, of the wrist's views held out of the fit, and of the replay's worst camera."""
 MOST_UNEXPLAINED = 0.1
 """Rad, of an arm's motion that its commands do not explain."""
-WRIST = "wrist"
-OWN, NERFSTUDIO = "own", "nerfstudio"
-ENGINES = (OWN, NERFSTUDIO)
 CAMERA_METRES, CAMERA_DEGREES = 0.003, 0.1
 """What cameras are still moved by to agree about the table (standard deviations)."""
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """`wrist_frames` are fitted in `steps` by `engine`, our own or `nerfstudio`. `focals` are focal lengths in pixels,
-    where they are known, by camera."""
-
-    wrist_frames: int = 48
-    steps: int = 600
-    seed: int = 0
-    engine: str = OWN
-    focals: tuple[tuple[str, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise InvalidInput(f"there is no engine {self.engine!r}, only {' and '.join(ENGINES)}")
-
-    def focal(self, name: str) -> float | None:
-        return dict(self.focals).get(name)
 
 
 @dataclass(frozen=True)
@@ -125,14 +102,16 @@ class _Chain:
         self, episode: Episode, out: Path, settings: BuildSettings, ledger: Ledger, report: Callable[[str], None]
     ) -> None:
         self._episode, self._out, self._settings, self._ledger, self._report = episode, out, settings, ledger, report
-        self.left_out: list[str] = []
+        self._cameras = CameraStages(episode, settings, ledger)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Cameras that were not found."""
+        return self._cameras.left_out
 
     def run(self, exterior: list[str]) -> dict[str, Any]:
-        for name in exterior:  # All of them first: a camera that moved is told at once.
-            self._ledger.run(f"steadiness {name}", lambda name=name: self._steadiness(name))  # type: ignore[misc]
-            self._ledger.insist(f"steadiness {name}")
-        cameras = self._exteriors(exterior)
-        wrist = self._wrist() if WRIST in self._episode.cameras else None
+        cameras = self._cameras.exteriors(exterior)
+        wrist = self._cameras.wrist() if WRIST in self._episode.cameras else None
         if wrist is None:
             raise InvalidInput(
                 f"{self._episode.id} has no wrist camera: static cameras alone do not show a scene's depth"
@@ -142,50 +121,6 @@ class _Chain:
         things = find_or_load(self._ledger.path("things"), lambda: self._things(views, plane, cameras, wrist))
         self._gaussians(views, plane, things.objects, cameras)
         return self._finished(replace(things, servo=servo))
-
-    def _steadiness(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
-        gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
-        return {"moved": gate.value}, [gate]
-
-    def _exteriors(self, names: list[str]) -> dict[str, Camera]:
-        """Cameras that pass. Others are left out: with one that passes, it is not the joints that are wrong."""
-        found: dict[str, Camera] = {}
-        for name in names:
-            stage = f"camera {name}"
-            facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
-            if self._ledger.passed(stage):
-                found[name] = _camera(facts["camera"])
-            else:
-                self.left_out.append(name)
-        if names and not found:
-            raise Refused(next(gate for gate in self._ledger.gates if not gate.passed))
-        return found
-
-    def _exterior(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
-        fit = solve_exterior(self._episode, name, seed=self._settings.seed, focal=self._settings.focal(name))
-        facts = {"camera": _facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
-        return facts, [silhouette_gate(fit, name), certainty_gate(fit, name)]
-
-    def _wrist(self) -> Camera:
-        facts = self._ledger.run("camera wrist", self._hand_eye)
-        self._ledger.insist("camera wrist")
-        return _camera(facts["camera"])
-
-    def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
-        film = self._episode.cameras[WRIST].read()
-        height, width = film.shape[1:3]
-        poses = flange_poses(np.asarray(self._episode.joint_position))
-        focal = self._settings.focal(WRIST)
-        fit = solve_hand_eye(match_frames(film), poses, width, height, seed=self._settings.seed, focal=focal)
-        camera = Camera(width, height, fit.focal, fit.focal, width / 2, height / 2, fit.camera_to_flange)
-        facts = {
-            "camera": _facts(camera),
-            "share": fit.share,
-            "median_pixels": fit.median_pixels,
-            "position_error": fit.position_error,
-            "rotation_error": fit.rotation_error,
-        }
-        return facts, [epipolar_gate(fit), hand_eye_gate(fit)]
 
     def _servo(self) -> Servo:
         """How the controller follows its commands, where the episode holds them; else the one that is assumed."""
@@ -220,11 +155,15 @@ class _Chain:
                 "normal": table.plane.normal.tolist(),
                 "outline": table.plane.outline.tolist(),
             }
-            return {"plane": plane, "cameras": [_facts(view.camera) for view in table.views], "cost": table.cost}, []
+            return {
+                "plane": plane,
+                "cameras": [camera_facts(view.camera) for view in table.views],
+                "cost": table.cost,
+            }, []
 
         facts = self._ledger.run("table", compute)
         plane = {**facts["plane"], **{key: np.array(facts["plane"][key]) for key in ("normal", "outline")}}
-        moved = [replace(view, camera=_camera(each)) for view, each in zip(views, facts["cameras"], strict=True)]
+        moved = [replace(view, camera=camera_of(each)) for view, each in zip(views, facts["cameras"], strict=True)]
         return SupportPlane(**plane), moved
 
     def _things(self, views: list[View], plane: SupportPlane, cameras: dict[str, Camera], wrist: Camera) -> Twin:
@@ -330,11 +269,3 @@ def _no_gaussians() -> Gaussians:
     unturned = torch.tensor([[1.0, 0, 0, 0]])
     size, opacity = torch.full((1, 3), -7.0), torch.full((1,), -9.0)
     return Gaussians(torch.zeros(1, 3), unturned, size, opacity, torch.zeros(1, 1, 3))
-
-
-def _facts(camera: Camera) -> dict[str, Any]:
-    return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
-
-
-def _camera(facts: dict[str, Any]) -> Camera:
-    return Camera(**{**facts, "camera_to_base": np.array(facts["camera_to_base"])})

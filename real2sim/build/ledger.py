@@ -85,7 +85,8 @@ def episode_key(episode: Episode, settings: str, code: str) -> str:
     digest = hashlib.sha256(f"{settings}|{code}|{episode.id}|{episode.instruction}|{episode.fps}".encode())
     for name in sorted(episode.cameras):
         digest.update(name.encode() + np.ascontiguousarray(episode.cameras[name].read()).tobytes())
-    for numbers in (episode.joint_position, episode.gripper_position):
+    actions = np.zeros(0) if episode.action is None else episode.action.values
+    for numbers in (episode.joint_position, episode.gripper_position, actions):
         digest.update(np.ascontiguousarray(numbers, dtype=np.float64).tobytes())
     return digest.hexdigest()
 

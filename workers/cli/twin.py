@@ -69,7 +69,9 @@ def show_built(built: Built, out: Path, console: Console) -> None:
         table.add_row(gate.stage, gate.metric, f"{gate.value:.3g}", f"{gate.threshold:.3g}", mark)
     console.print(table)
     for name in built.left_out:
-        console.print(f"{name} is left out: it was not found with certainty, see its gate above", markup=False, highlight=False)
+        console.print(
+            f"{name} is left out: it was not found with certainty, see its gate above", markup=False, highlight=False
+        )
     seconds = sum(built.seconds.values())
     if built.accepted:
         console.print(f"[green]accepted[/green] in {seconds:.0f} s: {escape(str(out))}, real and twin: replay.png")

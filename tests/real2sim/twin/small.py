@@ -11,9 +11,10 @@ from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.start import start_from_points
 from real2sim.twin.bundle import Beginning, Twin
 from real2sim.twin.objects import TwinObject
+from real2sim.twin.solid_fit import FittedSolid
 from real2sim.twin.solids import Solid
 from real2sim.twin.support import SupportPlane
-from real2sim.twin.things import FittedSolid, twin_object
+from real2sim.twin.things import twin_object
 
 HOME = np.array([0.0, -0.3, 0.0, -2.2, 0.0, 1.9, 0.8])
 RED, GREEN = np.array([0.9, 0.1, 0.1]), np.array([0.1, 0.8, 0.2])

@@ -11,8 +11,9 @@ from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import Twin
 from real2sim.twin.control import Servo, respond
 from real2sim.twin.physics import TwinPhysics
+from real2sim.twin.solid_fit import FittedSolid
 from real2sim.twin.solids import Shape, Solid
-from real2sim.twin.things import FittedSolid, twin_object
+from real2sim.twin.things import twin_object
 
 HOME = np.array([0.0, -0.3, 0.0, -2.2, 0.0, 1.9, 0.8])
 DOWN = [np.pi, 0.0, np.pi / 4]

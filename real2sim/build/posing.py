@@ -1,0 +1,83 @@
+"""The stages that find an episode's cameras."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from arena.contracts import Episode
+from real2sim.build.ledger import Ledger, Refused
+from real2sim.build.settings import BuildSettings
+from real2sim.camera import Camera
+from real2sim.cameras import solve_exterior
+from real2sim.cameras.gates import Gate, certainty_gate, epipolar_gate, hand_eye_gate, silhouette_gate, steadiness
+from real2sim.cameras.handeye import solve_hand_eye
+from real2sim.cameras.matching import match_frames
+from real2sim.twin.pictures import WRIST, flange_poses
+
+
+class CameraStages:
+    """Exterior cameras and the wrist's, each a stage of the `ledger`; `left_out` are those that were not found."""
+
+    def __init__(self, episode: Episode, settings: BuildSettings, ledger: Ledger) -> None:
+        self._episode, self._settings, self._ledger = episode, settings, ledger
+        self.left_out: list[str] = []
+
+    def _steadiness(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
+        gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
+        return {"moved": gate.value}, [gate]
+
+    def exteriors(self, names: list[str]) -> dict[str, Camera]:
+        """Static cameras that pass, once none of them is seen to move. Others are left out: with one that
+        passes, it is not the joints that are wrong."""
+        for name in names:
+            self._ledger.run(f"steadiness {name}", lambda name=name: self._steadiness(name))  # type: ignore[misc]
+            self._ledger.insist(f"steadiness {name}")
+        found: dict[str, Camera] = {}
+        for name in names:
+            stage = f"camera {name}"
+            facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
+            if self._ledger.passed(stage):
+                found[name] = camera_of(facts["camera"])
+            else:
+                self.left_out.append(name)
+        if names and not found:
+            raise Refused(next(gate for gate in self._ledger.gates if not gate.passed))
+        return found
+
+    def _exterior(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
+        fit = solve_exterior(self._episode, name, seed=self._settings.seed, focal=self._settings.focal(name))
+        facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
+        return facts, [silhouette_gate(fit, name), certainty_gate(fit, name)]
+
+    def wrist(self) -> Camera:
+        """The wrist camera, its pose that on the flange."""
+        facts = self._ledger.run("camera wrist", self._hand_eye)
+        self._ledger.insist("camera wrist")
+        return camera_of(facts["camera"])
+
+    def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
+        film = self._episode.cameras[WRIST].read()
+        height, width = film.shape[1:3]
+        poses = flange_poses(np.asarray(self._episode.joint_position))
+        focal = self._settings.focal(WRIST)
+        fit = solve_hand_eye(match_frames(film), poses, width, height, seed=self._settings.seed, focal=focal)
+        camera = Camera(width, height, fit.focal, fit.focal, width / 2, height / 2, fit.camera_to_flange)
+        facts = {
+            "camera": camera_facts(camera),
+            "share": fit.share,
+            "median_pixels": fit.median_pixels,
+            "position_error": fit.position_error,
+            "rotation_error": fit.rotation_error,
+        }
+        return facts, [epipolar_gate(fit), hand_eye_gate(fit)]
+
+
+def camera_facts(camera: Camera) -> dict[str, Any]:
+    return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
+
+
+def camera_of(facts: dict[str, Any]) -> Camera:
+    return Camera(**{**facts, "camera_to_base": np.array(facts["camera_to_base"])})
