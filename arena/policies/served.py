@@ -134,8 +134,8 @@ def parse_served(spec: str, access: Access) -> Served:
         )
     if given.get("network", "public") != "public":
         raise InvalidInput(f"policy {spec!r}: network can be public and nothing else")
-    space = _action_space(spec, given["action_space"])
-    scale = _velocity_scale(spec, space, given.get("velocity_scale"))
+    space = declared_space(spec, given["action_space"])
+    scale = declared_velocity_scale(spec, space, given.get("velocity_scale"))
     rate = number(spec, "control_hz", given["control_hz"], 0.1, 1000.0)
     chunk = whole_number(spec, "chunk", given["chunk"], 1, MAX_CHUNK)
     sees = kind.read(spec, given)
@@ -205,7 +205,8 @@ def _size(spec: str, text: str) -> tuple[int, int]:
     return whole_number(spec, "image_size", height, 8, 2048), whole_number(spec, "image_size", width, 8, 2048)
 
 
-def _action_space(spec: str, text: str) -> ActionSpace:
+def declared_space(spec: str, text: str) -> ActionSpace:
+    """Raises `InvalidInput` that lists them for what is none."""
     try:
         return ActionSpace(text)
     except ValueError:
@@ -215,7 +216,7 @@ def _action_space(spec: str, text: str) -> ActionSpace:
         ) from None
 
 
-def _velocity_scale(spec: str, space: ActionSpace, text: str | None) -> float | None:
+def declared_velocity_scale(spec: str, space: ActionSpace, text: str | None) -> float | None:
     """What a velocity of 1 means; None for SI units. DROID's joint velocities have a default, measured."""
     if space not in VELOCITY_SPACES:
         if text is not None:
