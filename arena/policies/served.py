@@ -123,8 +123,10 @@ def completed(spec: str, space: ActionSpace | None, chunk: int = 1) -> str:
 def parse_served(spec: str, access: Access) -> Served:
     """Raises `InvalidInput` for a bad address, for parameters that are unknown, and for those that are missing."""
     address = spec.partition("?")[0]
-    endpoint = parse_endpoint(address)
-    kind = _KINDS[_WORDS[address.partition(":")[0]]]
+    endpoint, word = parse_endpoint(address), kind_of(spec)
+    if word is None:  # as in OPENPI://, which is an address like any other
+        raise InvalidInput(f"policy {spec!r} must begin with one of {', '.join(f'{name}://' for name in _WORDS)}")
+    kind = _KINDS[word]
     given = {**kind.defaults, **parameters(spec, {**_COMMON, **kind.more})}
     missing = [name for name in kind.declares if name not in given]
     if missing:
