@@ -31,9 +31,17 @@ from arena.policies.droid import (
     resize_with_pad,
 )
 from arena.policies.remote import RemotePolicy
-from arena.policies.served import EXTERIOR_CAMERAS, declared_space, declared_velocity_scale
+from arena.policies.served import EXTERIOR_CAMERAS
 from arena.policies.server import OPENPI, Access, Channel, PolicyServer
-from arena.policies.specs import PolicyFactory, declaration_sha256, number, parameters, whole_number
+from arena.policies.specs import (
+    PolicyFactory,
+    declaration_sha256,
+    declared_space,
+    declared_velocity_scale,
+    number,
+    parameters,
+    whole_number,
+)
 
 CHILD = Path(__file__).with_name("lerobot_child.py")
 MAX_CONFIG_BYTES = 1 << 20

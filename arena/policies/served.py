@@ -14,11 +14,19 @@ from urllib.parse import parse_qsl
 from arena.contracts import ActionSpace, InvalidInput, PolicyCard
 from arena.policies import groot, roboarena
 from arena.policies.address import Endpoint, parse_endpoint
-from arena.policies.droid import DROID_ACHIEVED_VELOCITY, IMAGE_SIZE, MAX_CHUNK, VELOCITY_SPACES, WRIST_CAMERA
+from arena.policies.droid import IMAGE_SIZE, MAX_CHUNK, WRIST_CAMERA
 from arena.policies.openpi import OpenPiForm, openpi_cameras
 from arena.policies.remote import Form, RemotePolicy
 from arena.policies.server import OPENPI, Access, Connect, Dialect, NetworkRoute, PolicyServer
-from arena.policies.specs import PolicyFactory, declaration_sha256, number, parameters, suggestion, whole_number
+from arena.policies.specs import (
+    PolicyFactory,
+    declaration_sha256,
+    declared_space,
+    declared_velocity_scale,
+    number,
+    parameters,
+    whole_number,
+)
 from arena.policies.transport import Connection
 from arena.policies.zmtp import ZmtpConnection
 
@@ -205,34 +213,6 @@ def _size(spec: str, text: str) -> tuple[int, int]:
     """`180x320`, the height first."""
     height, _, width = text.partition("x")
     return whole_number(spec, "image_size", height, 8, 2048), whole_number(spec, "image_size", width, 8, 2048)
-
-
-def declared_space(spec: str, text: str) -> ActionSpace:
-    """Raises `InvalidInput` that lists them for what is none."""
-    try:
-        return ActionSpace(text)
-    except ValueError:
-        spaces = {str(space): "" for space in ActionSpace}
-        raise InvalidInput(
-            f"policy {spec!r}: unknown action_space {text!r}{suggestion(text, spaces)}; valid: {', '.join(spaces)}"
-        ) from None
-
-
-def declared_velocity_scale(spec: str, space: ActionSpace, text: str | None) -> float | None:
-    """What a velocity of 1 means; None for SI units. DROID's joint velocities have a default, measured."""
-    if space not in VELOCITY_SPACES:
-        if text is not None:
-            raise InvalidInput(f"policy {spec!r}: velocity_scale has no meaning for {space}")
-        return None
-    if text == "si":
-        return None
-    if text is not None:
-        return number(spec, "velocity_scale", text, 1e-3, 100.0)
-    if space is ActionSpace.JOINT_VELOCITY:
-        return DROID_ACHIEVED_VELOCITY
-    raise InvalidInput(
-        f"policy {spec!r} must declare velocity_scale: si for m/s and rad/s, or what a velocity of 1 means"
-    )
 
 
 _KINDS = {
