@@ -66,9 +66,10 @@ def absolute(path: str) -> str:
 
 
 def absolute_spec(spec: str) -> str:
-    """`bc:FOLDER`, `learned:FOLDER` or a file, with an absolute path."""
+    """`bc:FOLDER`, `lerobot:FOLDER?...`, `learned:FOLDER` or a file, with an absolute path."""
     kind, colon, rest = spec.partition(":")
-    return f"{kind}:{absolute(rest)}" if colon and rest else absolute(spec) if "." in spec else spec
+    path, mark, query = rest.partition("?")
+    return f"{kind}:{absolute(path)}{mark}{query}" if colon and path else absolute(spec) if "." in spec else spec
 
 
 def joined(record: EvaluationRecord, policy: str) -> EvaluationPlan:

@@ -48,14 +48,15 @@ class Workshop:
     """Makes what steps ask for by name, and keeps the last world, model and dataset for the next step.
 
     One of each, because a model may fill a GPU. Not to be shared between threads. Unless `private_policies`, policies
-    that are servers have to be on the public internet.
+    that are servers have to be on the public internet. `lerobot_python` is the interpreter that has lerobot.
     """
 
-    def __init__(self, private_policies: bool = True) -> None:
+    def __init__(self, private_policies: bool = True, lerobot_python: str | None = None) -> None:
         from arena.policies.server import Access
 
         # Kept, as it remembers which servers failed.
         self._access = Access(allow_private=private_policies)
+        self._lerobot_python = lerobot_python
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def episodes(self, path: Path, layout: Path | None = None, progress: Progress | None = None) -> tuple[Episode, ...]:
@@ -87,10 +88,15 @@ class Workshop:
         return cast("WorldModel", self._keep("model", (folder, fingerprint(folder)), lambda: _load_model(folder)))
 
     def policy(self, spec: str) -> PolicyFactory:
-        """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...` or `bc:FOLDER`."""
+        """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...`, `bc:FOLDER` or `lerobot:FOLDER?...`."""
         from arena.policies.registry import default_parsers, parse_spec
 
-        return parse_spec(spec, {**default_parsers(self._access), "bc": _cloned})
+        return parse_spec(spec, {**default_parsers(self._access), "bc": _cloned, "lerobot": self._lerobot})
+
+    def _lerobot(self, spec: str) -> PolicyFactory:
+        from arena.learned.lerobot import parse_lerobot
+
+        return parse_lerobot(spec, self._access, self._lerobot_python)
 
     def kinematics(self, robot: str) -> Kinematics | None:
         """The geometry of a robot, for policies that command its joints. None for robots that we have none of."""

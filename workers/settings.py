@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Whether policies may be servers on this machine and on private networks. By default those that this machine's
     user names may, and those that come through the HTTP API may not.
     """
+    lerobot_python: str | None = None
+    """The Python interpreter that runs `lerobot:FOLDER`: one with lerobot and msgpack installed."""
     api_open: bool = False
     """Whether the HTTP API lets those without a token read what is public."""
     api_reads_per_second: Annotated[float, Field(gt=0)] = 50.0

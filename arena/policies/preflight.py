@@ -42,6 +42,7 @@ def probe(
     actions; `InvalidInput` for a malformed `spec`.
     """
     show = progress or (lambda done, total, stage: None)
+    spec = spec.strip()
     how, kind = access or Access(), kind_of(spec)
     served = parse_served(completed(spec, action_space), how)
     assert kind is not None, "parse_served refuses what is no server"

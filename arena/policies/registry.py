@@ -82,5 +82,10 @@ def _parse_builtin(spec: str) -> PolicyFactory:
 
 
 def _forms(known: Mapping[str, object]) -> list[str]:
-    forms = {**{word: f"{word}://..." for word in SERVERS}, **EXAMPLES, "bc": "bc:PATH"}
+    forms = {
+        **{word: f"{word}://..." for word in SERVERS},
+        **EXAMPLES,
+        "bc": "bc:PATH",
+        "lerobot": "lerobot:FOLDER?...",
+    }
     return [forms.get(word, word) for word in sorted(known)]

@@ -14,11 +14,19 @@ from urllib.parse import parse_qsl
 from arena.contracts import ActionSpace, InvalidInput, PolicyCard
 from arena.policies import groot, roboarena
 from arena.policies.address import Endpoint, parse_endpoint
-from arena.policies.droid import DROID_ACHIEVED_VELOCITY, IMAGE_SIZE, MAX_CHUNK, VELOCITY_SPACES, WRIST_CAMERA
+from arena.policies.droid import IMAGE_SIZE, MAX_CHUNK, WRIST_CAMERA
 from arena.policies.openpi import OpenPiForm, openpi_cameras
 from arena.policies.remote import Form, RemotePolicy
 from arena.policies.server import OPENPI, Access, Connect, Dialect, NetworkRoute, PolicyServer
-from arena.policies.specs import PolicyFactory, declaration_sha256, number, parameters, suggestion, whole_number
+from arena.policies.specs import (
+    PolicyFactory,
+    declaration_sha256,
+    declared_space,
+    declared_velocity_scale,
+    number,
+    parameters,
+    whole_number,
+)
 from arena.policies.transport import Connection
 from arena.policies.zmtp import ZmtpConnection
 
@@ -123,8 +131,10 @@ def completed(spec: str, space: ActionSpace | None, chunk: int = 1) -> str:
 def parse_served(spec: str, access: Access) -> Served:
     """Raises `InvalidInput` for a bad address, for parameters that are unknown, and for those that are missing."""
     address = spec.partition("?")[0]
-    endpoint = parse_endpoint(address)
-    kind = _KINDS[_WORDS[address.partition(":")[0]]]
+    endpoint, word = parse_endpoint(address), kind_of(spec)
+    if word is None:  # as in OPENPI://, which is an address like any other
+        raise InvalidInput(f"policy {spec!r} must begin with one of {', '.join(f'{name}://' for name in _WORDS)}")
+    kind = _KINDS[word]
     given = {**kind.defaults, **parameters(spec, {**_COMMON, **kind.more})}
     missing = [name for name in kind.declares if name not in given]
     if missing:
@@ -134,8 +144,8 @@ def parse_served(spec: str, access: Access) -> Served:
         )
     if given.get("network", "public") != "public":
         raise InvalidInput(f"policy {spec!r}: network can be public and nothing else")
-    space = _action_space(spec, given["action_space"])
-    scale = _velocity_scale(spec, space, given.get("velocity_scale"))
+    space = declared_space(spec, given["action_space"])
+    scale = declared_velocity_scale(spec, space, given.get("velocity_scale"))
     rate = number(spec, "control_hz", given["control_hz"], 0.1, 1000.0)
     chunk = whole_number(spec, "chunk", given["chunk"], 1, MAX_CHUNK)
     sees = kind.read(spec, given)
@@ -203,33 +213,6 @@ def _size(spec: str, text: str) -> tuple[int, int]:
     """`180x320`, the height first."""
     height, _, width = text.partition("x")
     return whole_number(spec, "image_size", height, 8, 2048), whole_number(spec, "image_size", width, 8, 2048)
-
-
-def _action_space(spec: str, text: str) -> ActionSpace:
-    try:
-        return ActionSpace(text)
-    except ValueError:
-        spaces = {str(space): "" for space in ActionSpace}
-        raise InvalidInput(
-            f"policy {spec!r}: unknown action_space {text!r}{suggestion(text, spaces)}; valid: {', '.join(spaces)}"
-        ) from None
-
-
-def _velocity_scale(spec: str, space: ActionSpace, text: str | None) -> float | None:
-    """What a velocity of 1 means; None for SI units. DROID's joint velocities have a default, measured."""
-    if space not in VELOCITY_SPACES:
-        if text is not None:
-            raise InvalidInput(f"policy {spec!r}: velocity_scale has no meaning for {space}")
-        return None
-    if text == "si":
-        return None
-    if text is not None:
-        return number(spec, "velocity_scale", text, 1e-3, 100.0)
-    if space is ActionSpace.JOINT_VELOCITY:
-        return DROID_ACHIEVED_VELOCITY
-    raise InvalidInput(
-        f"policy {spec!r} must declare velocity_scale: si for m/s and rad/s, or what a velocity of 1 means"
-    )
 
 
 _KINDS = {

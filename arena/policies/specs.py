@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-from arena.contracts import InvalidInput, Policy, PolicyCard
+from arena.contracts import ActionSpace, InvalidInput, Policy, PolicyCard
+from arena.policies.droid import DROID_ACHIEVED_VELOCITY, VELOCITY_SPACES
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,31 @@ def suggestion(word: str, known: Mapping[str, object]) -> str:
     """What may have been meant, as the end of a sentence; empty where nothing is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def declared_space(spec: str, text: str) -> ActionSpace:
+    """Raises `InvalidInput` that lists them for what is none."""
+    try:
+        return ActionSpace(text)
+    except ValueError:
+        spaces = {str(space): "" for space in ActionSpace}
+        raise InvalidInput(
+            f"policy {spec!r}: unknown action_space {text!r}{suggestion(text, spaces)}; valid: {', '.join(spaces)}"
+        ) from None
+
+
+def declared_velocity_scale(spec: str, space: ActionSpace, text: str | None) -> float | None:
+    """What a velocity of 1 means; None for SI units. DROID's joint velocities have a default, measured."""
+    if space not in VELOCITY_SPACES:
+        if text is not None:
+            raise InvalidInput(f"policy {spec!r}: velocity_scale has no meaning for {space}")
+        return None
+    if text == "si":
+        return None
+    if text is not None:
+        return number(spec, "velocity_scale", text, 1e-3, 100.0)
+    if space is ActionSpace.JOINT_VELOCITY:
+        return DROID_ACHIEVED_VELOCITY
+    raise InvalidInput(
+        f"policy {spec!r} must declare velocity_scale: si for m/s and rad/s, or what a velocity of 1 means"
+    )

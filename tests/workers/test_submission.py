@@ -17,7 +17,7 @@ from tests.arena.policies.groot_server import GrootServer, serving, wrapped
 from tests.workers.dots import dot_context, write_dataset
 from tests.workers.test_evaluation import EPISODES, here, plan, started
 from workers.jobs import Context, Request
-from workers.plans import EvaluationPlan, joined
+from workers.plans import EvaluationPlan, absolute_spec, joined
 from workers.runner import run_jobs
 from workers.steps.submit_policy import intact, submission
 from workers.tasks import STEPS
@@ -148,6 +148,16 @@ def test_a_plan_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert kept == replace(asked, **here_now)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="planned by another version"):
         EvaluationPlan.of_json({**asked.to_json(), "colour": "red"})
+
+
+def test_folders_in_specs_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever carries out a plan may work elsewhere; what follows the folder stays."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert absolute_spec("bc:mine?name=x") == f"bc:{tmp_path}/mine?name=x"
+    assert absolute_spec("lerobot:mine?chunk=8&state=a+b") == f"lerobot:{tmp_path}/mine?chunk=8&state=a+b"
+    for spec in ("hold", "noise?speed=0.2", "openpi://mine:8000?chunk=8", "bc:", "bc:?name=x", "lerobot:yours?chunk=8"):
+        assert absolute_spec(spec) == spec
 
 
 def test_a_policy_that_is_there_already_changes_no_plan(tmp_path: Path) -> None:

@@ -39,10 +39,24 @@ class Probe:
     """How often it is asked the same."""
     episodes: Path | None = None
     """A dataset to take the three scenes from, so that what it would do is compared with what was recorded."""
+    server: str | None = None
+    """Have the API at this address look, e.g. https://HOST, with the token in DREAMARENA_TOKEN."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
+        found = self._here(session) if self.server is None else self._elsewhere(self.server)
+        return Answer(found, lambda console: show_report(found, console), 0 if found["ok"] else 2)
+
+    def _elsewhere(self, url: str) -> dict[str, Any]:
+        from arena.contracts import InvalidInput
+        from workers.client import connect
+
+        if self.episodes is not None:
+            raise InvalidInput("--episodes are of this machine: the API looks with scenes that are made up")
+        return connect(url).probe(self.spec, self.action_space, self.calls)
+
+    def _here(self, session: Session) -> dict[str, Any]:
         from arena.contracts import ActionSpace, InvalidInput
         from arena.policies.preflight import probe
         from arena.policies.server import Access
@@ -56,9 +70,7 @@ class Probe:
         access = Access(allow_private=session.settings.private_policies is not False)
         scenes, kinematics = (None, None) if self.episodes is None else self._scenes(self.episodes, session)
         with session.progress() as progress:
-            report = probe(self.spec, space, self.calls, access, scenes, kinematics, progress)
-        found = report.to_json()
-        return Answer(found, lambda console: show_report(found, console), 0 if report.ok else 2)
+            return probe(self.spec, space, self.calls, access, scenes, kinematics, progress).to_json()
 
     def _scenes(self, dataset: Path, session: Session) -> tuple[list[Scene], Kinematics | None]:
         from arena.scenes import choose_episodes, scene_from_episode
@@ -115,7 +127,8 @@ class Listed:
 class Submit:
     """Let one more policy act in the scenes of an evaluation, and rank it among the others.
 
-    A server is called a few times first. Only what the new policy adds is done.
+    A server is looked at first, as `dreamarena policy probe` does, in three of those scenes. Only what the new policy
+    adds is done.
     """
 
     policy: Positional[str]

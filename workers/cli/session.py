@@ -101,7 +101,7 @@ def _open_context(settings: Settings) -> Context:
     from workers.registry import Workshop
 
     artifacts = Artifacts(settings.artifacts_location, settings.cache)
-    workshop = Workshop(settings.private_policies is not False)
+    workshop = Workshop(settings.private_policies is not False, settings.lerobot_python)
     return Context(settings, Store(settings.store_url), artifacts, lambda done, total, stage: None, workshop)
 
 

@@ -326,8 +326,9 @@ def test_failures_are_errors(run_openpi: Run) -> None:
         probe(f"openpi://127.0.0.1:{run_openpi(fail)}", access=HASTY)
     with pytest.raises(InvalidAction, match="keys: action"):
         probe(f"openpi://127.0.0.1:{run_openpi(lambda request: {'action': 1})}", access=HASTY)
-    with pytest.raises(InvalidInput, match="must begin with"):
-        probe("http://127.0.0.1")
+    for address in ("http://127.0.0.1", "OPENPI://127.0.0.1", "hold", ""):
+        with pytest.raises(InvalidInput, match="must begin with"):
+            probe(address)
     spec = f"openpi://127.0.0.1:{run_openpi(lambda request: actions((15, 8)))}?action_space=joint_position"
     with pytest.raises(InvalidInput, match="declares joint_position, and joint_velocity was asked about"):
         probe(spec, ActionSpace.JOINT_VELOCITY)

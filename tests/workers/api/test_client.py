@@ -13,7 +13,9 @@ import pytest
 
 from arena.contracts import InvalidInput
 from arena.store import JobStatus, Scope
+from tests.arena.policies.groot_server import serving
 from tests.workers.api.conftest import PRIVATE, PUBLIC, SERVER, Api
+from tests.workers.test_submission import follower
 from workers.cli import main
 from workers.client import ServerRefused, connect
 
@@ -171,6 +173,22 @@ def test_the_command_line_works_on_a_server(
     err = capsys.readouterr().err
     assert "no evaluation 'none'" in err
     assert "--server" in err
+
+
+def test_a_probe_is_made_by_the_server(
+    api: Api, listening: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DREAMARENA_TOKEN", api.token("bob", Scope.SUBMIT))
+    with serving(follower(lambda pose: pose)) as port:
+        command = ["policy", "probe", f"groot://127.0.0.1:{port}", "--calls", "2", "--server", listening]
+        assert main(command) == 2
+        assert "not on the public internet" in capsys.readouterr().err
+        monkeypatch.setattr(type(api.server), "allow_private", True)
+        assert main(command) == 0
+    submit_as = f"groot://127.0.0.1:{port}?action_space=cartesian_position&chunk=4"
+    assert capsys.readouterr().out.splitlines()[-1] == f"submit as: {submit_as}"
+    assert main([*command, "--episodes", "."]) == 2
+    assert "--episodes are of this machine" in capsys.readouterr().err
 
 
 def test_tokens_are_made_listed_and_revoked(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def _nowhere(endpoint: object, allow_private: bool) -> tuple[str, ...]:
 def test_no_request_is_an_error_of_the_server(api: Api, listening: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Which addresses are called belongs to other tests; a fuzzer finds some that take long to find out about.
     monkeypatch.setattr("workers.service.resolve", lambda endpoint, allow_private: ())
-    monkeypatch.setattr("arena.policies.remote.resolve", _nowhere)
+    monkeypatch.setattr("arena.policies.server.resolve", _nowhere)
     monkeypatch.setattr("workers.api.routes.admin.STRANGERS", api.server.reads)
     headers = {"Authorization": f"Bearer {api.token('root', Scope.ADMIN)}"}
     schema = schemathesis.openapi.from_url(f"{listening}/openapi.json")
