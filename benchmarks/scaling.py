@@ -22,6 +22,7 @@ import os
 import random
 import sys
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -29,7 +30,7 @@ from common import OUTPUT, REPOSITORY, as_json, write
 
 sys.path.insert(0, str(REPOSITORY))
 
-REPORT_SECONDS, HEARTBEAT_SECONDS, LEASE_SECONDS, SWEEP_SECONDS = 0.5, 15.0, 60.0, 30.0
+REPORT_SECONDS, HEARTBEAT_SECONDS, LEASE_SECONDS, SWEEP_SECONDS = 2.0, 15.0, 60.0, 30.0
 FRAMES_A_STEP = 4
 SIZES = {"30 policies x 100 scenes": (30, 100), "1,000 policies x 10,000 scenes": (1000, 10_000)}
 WORKERS = (1, 8, 512)
@@ -49,10 +50,12 @@ class Options:
     dollars_per_tb_month: float = 23.0
     hours_between_deaths: float = 24.0
     boot_seconds: float = 60.0
-    jobs_each: int = 40
+    jobs_each: int = 20
     waiting: int = 800_000
     operations: int = 2000
     seed: int = 0
+    measured: Path | None = None
+    """A file that this wrote: its measurements count, and none is made."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,13 @@ def measure(options: Options) -> dict[str, Any]:
     return {"costs": costs, "row_bytes": rows, "film_bytes": films["bytes"], "fps": speed, "load": load}
 
 
+def measured_before(path: Path) -> dict[str, Any]:
+    from scaling_measures import Costs
+
+    found = json.loads(path.read_text())["measured"]
+    return {**found, "costs": Costs(**found["costs"])}
+
+
 def scenario(options: Options, found: dict[str, Any], size: tuple[int, int], workers: int, faster: float) -> Any:
     policies, scenes = size
     rollouts = policies * scenes
@@ -180,7 +190,7 @@ def breaking_point(options: Options, found: dict[str, Any], faster: float) -> in
 
 
 def main(options: Options) -> None:
-    found = measure(options)
+    found = measure(options) if options.measured is None else measured_before(options.measured)
     costs = asdict(found["costs"])
     print({name: round(value, 5) for name, value in costs.items()}, flush=True)
     rows = {

@@ -26,7 +26,7 @@ from workers.logs import about
 
 log = logging.getLogger(__name__)
 
-REPORT_SECONDS = 0.5
+REPORT_SECONDS = 2.0
 """Progress is written to the jobs table at most this often."""
 PATIENCE_SECONDS = 300.0
 """How long a database that does not answer is waited for with what came of a job."""

@@ -256,7 +256,7 @@ def test_a_launched_job_is_cancelled_while_another_process_does_it(home: Path, t
 
 
 def test_progress_that_is_seldom_told_still_stops_it(context: Context) -> None:
-    """Within one stage the table is asked every half second."""
+    """Within one stage the table is asked every other second."""
     key = submit(context)
 
     def work(inputs: Number, watched: Context) -> Json:
