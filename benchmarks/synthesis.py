@@ -79,42 +79,47 @@ class Options:
 
 
 def main(options: Options) -> None:
-    began = time.monotonic()
+    from real2sim.reality.record import end_with_parent
+
     options.data.mkdir(parents=True, exist_ok=True)
-    data, scale = options.data.resolve(), options.scale
-    _cells(options, record_old, [(data, scale)])
-    _cells(options, base, [(data, scale, seed) for seed in options.seeds])
-    weak, good, screening = screened(options, data)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=end_with_parent) as pool:
+        figures = measure(options, options.data.resolve(), pool)
+    print(write(options.name, figures).read_text())
+
+
+def measure(options: Options, data: Path, pool: ProcessPoolExecutor) -> dict[str, Any]:
+    """Everything, step by step; each is many cells, which the processes share."""
+    began, scale = time.monotonic(), options.scale
+    _cells(pool, record_old, [(data, scale)])
+    _cells(pool, base, [(data, scale, seed) for seed in options.seeds])
+    weak, good, screening = screened(options, data, pool)
     say(f"weak: {', '.join(pair.name for pair in weak)}; good: {', '.join(pair.name for pair in good)}")
     tasks = [pair.task for pair in weak]
-    _cells(options, record_scenes, [(data, scale, seed, tasks) for seed in options.seeds])
+    _cells(pool, record_scenes, [(data, scale, seed, tasks) for seed in options.seeds])
     seeded = [(data, scale, seed, pair) for seed in options.seeds for pair in weak]
     for judged in (True, False):  # one after the other: the second finds the first one's rollouts
-        _cells(options, made_synthetic, [(*cell, judged) for cell in seeded])
+        _cells(pool, made_synthetic, [(*cell, judged) for cell in seeded])
     arms = ARMS
     if options.ideals:
         arms = (*ARMS, "ideal_world")
-        _cells(options, made_synthetic, [(*cell, True, "metaworld") for cell in seeded])
+        _cells(pool, made_synthetic, [(*cell, True, "metaworld") for cell in seeded])
     tuned = [(data, scale, seed, arm, weak) for arm in arms if arm != "base" for seed in options.seeds]
-    _cells(options, arm_policy, tuned)
-    trials = measured(options, data, arms, (*weak, *good))
-    figures = report(options, data, arms, weak, good, trials) | {"screening": screening}
-    figures["hours"] = round((time.monotonic() - began) / 3600, 2)
-    print(write(options.name, figures).read_text())
+    _cells(pool, arm_policy, tuned)
+    keys = [(arm, seed, pair) for pair in weak for arm in arms for seed in options.seeds]
+    keys += [(arm, seed, pair) for pair in good for arm in ("base", "synthetic") for seed in options.seeds]
+    figures = report(options, data, arms, weak, good, measured(options, data, keys, pool))
+    return {**figures, "screening": screening, "hours": round((time.monotonic() - began) / 3600, 2)}
 
 
 def say(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
-def _cells(options: Options, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Every cell in processes of their own, `workers` at a time; what raises ends the run, and what is done stays."""
+def _cells(pool: ProcessPoolExecutor, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Every cell in some process; what raises ends the run, and what is done stays."""
     say(f"{work.__name__}: {len(arguments)} cells")
-    from real2sim.reality.record import end_with_parent
-
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=end_with_parent) as pool:
-        return list(pool.map(_apply, [work] * len(arguments), arguments))
+    return list(pool.map(_apply, [work] * len(arguments), arguments))
 
 
 def _apply(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -126,7 +131,9 @@ def made_synthetic(*arguments: Any) -> int:
     return len(synthesized(*arguments))
 
 
-def screened(options: Options, data: Path) -> tuple[list[Pair], list[Pair], dict[str, float]]:
+def screened(
+    options: Options, data: Path, pool: ProcessPoolExecutor
+) -> tuple[list[Pair], list[Pair], dict[str, float]]:
     """Weak pairs nearest to the middle of the range, and the best tasks, by placements that serve nothing else."""
     from arena.synthesis.phrasing import paraphrases
     from real2sim.reality.tasks import instruction
@@ -141,7 +148,7 @@ def screened(options: Options, data: Path) -> tuple[list[Pair], list[Pair], dict
         (data, data / f"base-{seed}", f"base-{seed}", pair, "screen", options.screened)
         for pair in pairs for seed in screening
     ]  # fmt: skip
-    found = _cells(options, true_trials, cells)
+    found = _cells(pool, true_trials, cells)
     each = len(screening)
     rates = {
         pair: sum(map(sum, found[i * each : (i + 1) * each])) / (each * options.screened)
@@ -178,16 +185,15 @@ def arm_policy(data: Path, scale: Scale, seed: int, arm: str, weak: Sequence[Pai
 
 
 def measured(
-    options: Options, data: Path, arms: Sequence[str], pairs: Sequence[Pair]
+    options: Options, data: Path, keys: Sequence[tuple[str, int, Pair]], pool: ProcessPoolExecutor
 ) -> dict[str, dict[tuple[int, str], list[bool]]]:
-    """True trials of every arm, seed and pair, in the same placements."""
-    keys = [(arm, seed, pair) for pair in pairs for arm in arms for seed in options.seeds]
+    """True trials of every arm, seed and pair asked for, in the same placements."""
     cells = []
     for arm, seed, pair in keys:
         policy = data / f"base-{seed}" if arm == "base" else data / f"tuned-{seed}" / arm
         cells.append((data, policy, f"{arm}-{seed}", pair, "test", options.trials))
-    found = _cells(options, true_trials, cells)
-    trials: dict[str, dict[tuple[int, str], list[bool]]] = {arm: {} for arm in arms}
+    found = _cells(pool, true_trials, cells)
+    trials: dict[str, dict[tuple[int, str], list[bool]]] = {arm: {} for arm, _, _ in keys}
     for (arm, seed, pair), each in zip(keys, found, strict=True):
         trials[arm][seed, pair.name] = each
     return trials
@@ -210,13 +216,25 @@ def report(
             kind: {arm: gain(trials[arm], trials["base"], [p.name for p in weak if p.kind == kind]) for arm in arms}
             for kind in kinds
         },
-        "success": {p.name: {arm: round(rate(trials[arm], p.name), 3) for arm in arms} for p in (*weak, *good)},
+        "success": success(trials, (*weak, *good)),
         "good_tasks_change": losses,
         "verdict": verdict(gains, versus, worst),
         "made": made(data),
         "pairs": {"weak": [asdict(pair) for pair in weak], "good": [asdict(pair) for pair in good]},
         "trials_per_arm_and_task": options.trials * len(options.seeds),
         "options": as_json(options),
+    }
+
+
+def success(trials: dict[str, dict[tuple[int, str], list[bool]]], pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """True success by pair and arm, where it was measured: good tasks of the base and of `synthetic` only."""
+    return {
+        pair.name: {
+            arm: round(rate(found, pair.name), 3)
+            for arm, found in trials.items()
+            if pair.name in {name for _, name in found}
+        }
+        for pair in pairs
     }
 
 
