@@ -18,8 +18,12 @@ from arena.contracts import FloatArray
 from real2sim.splats.planar import PlaneTexture, pixel_rays, plane_texture
 from real2sim.splats.views import View, check_views
 from real2sim.twin.objects import DENSITY, FRICTION, Guess, TwinObject, convex_hull
+from real2sim.twin.physics import TwinPhysics
 from real2sim.twin.solid_fit import FittedSolid, ThingSettings, fit_solid
 from real2sim.twin.support import SupportPlane
+
+PENETRATION = 0.002
+"""Metres, as MuJoCo measures it, that two things may be inside each other."""
 
 
 def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSettings | None = None) -> list[TwinObject]:
@@ -32,10 +36,28 @@ def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
     check_views(views, 3)
     fits = [fit_solid(place, views, plane, settings) for place in find_places(views, plane, settings)]
     kept: list[FittedSolid] = []
+    things: list[TwinObject] = []
     for fit in sorted((fit for fit in fits if fit is not None), key=lambda fit: -fit.gain):
-        if fit.gain >= settings.gain and not any(_overlap(fit, other) for other in kept):
+        thing = twin_object(f"object_{len(kept) + 1}", fit)
+        alone = not any(_overlap(fit, other) for other in kept) and not _penetrates(thing, things, plane)
+        if fit.gain >= settings.gain and alone:
             kept.append(fit)
-    return [twin_object(f"object_{number}", fit) for number, fit in enumerate(kept, 1)]
+            things.append(thing)
+    return things
+
+
+def _penetrates(thing: TwinObject, others: list[TwinObject], plane: SupportPlane) -> bool:
+    """Whether a thing is inside another by more than their fits are wrong by: physics would throw them apart."""
+    physics = TwinPhysics(plane, [thing, *others])
+    bodies = physics.model.geom_bodyid
+    mine = physics.model.body(thing.name).id
+    standing = {physics.model.body(other.name).id for other in others}
+    return any(
+        {int(bodies[contact.geom1]), int(bodies[contact.geom2])} & standing
+        and mine in (bodies[contact.geom1], bodies[contact.geom2])
+        and contact.dist < -PENETRATION
+        for contact in physics.data.contact
+    )
 
 
 def find_places(views: Sequence[View], plane: SupportPlane, settings: ThingSettings) -> FloatArray:

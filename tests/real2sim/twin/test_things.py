@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from real2sim.splats.views import View
+from real2sim.twin import things
+from real2sim.twin.solid_fit import FittedSolid
+from real2sim.twin.solids import Solid
+from real2sim.twin.support import SupportPlane
 from real2sim.twin.table import find_table
 from real2sim.twin.things import find_things
 from tests.real2sim.splats.tabletop import (
@@ -45,3 +49,19 @@ def test_things_are_found_where_they_stand() -> None:
         assert apart.min() < 0.01
         assert thing.size[2] == pytest.approx(height, rel=0.15)
         assert thing.size[:2].min() == pytest.approx(across, rel=0.15)
+
+
+def test_of_two_things_in_one_place_one_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The better explained one: bodies inside each other would be thrown apart."""
+    fits = [
+        FittedSolid(Solid("box", x, 0.0, 0.0, 0.06, 0.06, 0.04), np.eye(4), gain, 5)
+        for x, gain in ((0.40, 0.5), (0.455, 0.4), (0.465, 0.3), (0.55, 0.1))
+    ]
+    queue = iter(fits)
+    monkeypatch.setattr(things, "find_places", lambda *_: np.zeros((len(fits), 3)))
+    monkeypatch.setattr(things, "fit_solid", lambda *_: next(queue))
+    monkeypatch.setattr(things, "check_views", lambda *_: None)
+    plane = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0, np.array([[0, -1], [1, -1], [1, 1], [0, 1.0]]), 0.0, 1.0)
+    found = things.find_things([], plane)
+    assert [round(float(each.body_to_base[0, 3]), 3) for each in found] == [0.4, 0.465]
+    assert [each.name for each in found] == ["object_1", "object_2"]
