@@ -63,7 +63,6 @@ def quiet() -> None:
 def record_old(data: Path, scale: Scale) -> Path:
     """Demonstrations of every task, for the bases: all placements their own."""
     from real2sim.reality.record import record
-
     from workers.lineup import HELD_OUT_TASKS, TASKS
 
     return record((*TASKS, *HELD_OUT_TASKS), scale.demonstrations, OLD, data / "old", kinds=KINDS).path
