@@ -41,14 +41,13 @@ class Pair:
 class Scale:
     """How much of everything. `trials` are of each arm, pair and seed."""
 
-    tasks: tuple[str, ...]
     demonstrations: int = 12
     base_steps: int = 1500
-    scenes: int = 16
-    wanted: int = 16
-    attempts: int = 32
+    scenes: int = 12
+    wanted: int = 12
+    attempts: int = 24
     noises: tuple[float, ...] = (0.0, 0.01, 0.02)
-    finetune_steps: int = 300
+    finetune_steps: int = 200
     learning_rate: float = 1e-3
     screened: int = 8
     trials: int = 34
@@ -64,8 +63,9 @@ def quiet() -> None:
 def record_old(data: Path, scale: Scale) -> Path:
     """Demonstrations of every task, for the bases: all placements their own."""
     from real2sim.reality.record import record
+    from workers.lineup import HELD_OUT_TASKS, TASKS
 
-    return record(scale.tasks, scale.demonstrations, OLD, data / "old", kinds=KINDS).path
+    return record((*TASKS, *HELD_OUT_TASKS), scale.demonstrations, OLD, data / "old", kinds=KINDS).path
 
 
 def record_scenes(data: Path, scale: Scale, seed: int, tasks: Sequence[str]) -> Path:
