@@ -32,7 +32,8 @@ def scaling() -> ModuleType:
 
 @pytest.mark.parametrize("workers", [1, 8, 64])
 def test_with_a_database_that_costs_nothing_workers_add_up(scaling: ModuleType, workers: int) -> None:
-    options = replace(scaling.Options(), hours_between_deaths=1e12)
+    # Many jobs each: workers begin at different times within the first job, and idle until then.
+    options = replace(scaling.Options(), hours_between_deaths=1e12, jobs_each=60)
     found = scaling.simulate(workers, 10.0, 15, SimpleNamespace(**NOTHING), options)
     assert found.jobs_per_second == pytest.approx(workers / 10.0, rel=0.05)
     assert (found.database_busy, found.redone) == (0.0, 0.0)
