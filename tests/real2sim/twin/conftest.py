@@ -1,4 +1,4 @@
-"""The table-top of `tests.real2sim.splats.tabletop`, as depth pictures and as the things found in them; a small twin."""
+"""The table-top of `tests.real2sim.splats.tabletop`, as depth pictures and as the things found in them."""
 
 from __future__ import annotations
 
