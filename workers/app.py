@@ -160,14 +160,19 @@ def reaping(store: Store, broker: CeleryBroker, seconds: float = TIMING.sweep) -
         thread.join()
 
 
+def broker_of(settings: Settings) -> str:
+    """The broker's address. Raises `BrokerUnreachable` where none is set."""
+    if settings.broker_url is None:
+        raise BrokerUnreachable("a worker needs a broker: set DREAMARENA_BROKER_URL, e.g. redis://127.0.0.1:6379/0")
+    return settings.broker_url
+
+
 def serve(settings: Settings, steps: Steps, context: Context, loglevel: str = "INFO", timing: Timing = TIMING) -> int:
     """Take jobs from the broker until told to stop. Returns the worker's exit status.
 
     Told by SIGTERM, it takes no new job, and breaks off the one it is at if that is not done in `timing.drain`.
     """
-    url = settings.broker_url
-    if url is None:
-        raise BrokerUnreachable("a worker needs a broker: set DREAMARENA_BROKER_URL, e.g. redis://127.0.0.1:6379/0")
+    url = broker_of(settings)
     app = make_app(url, timing.visibility)
     broker = CeleryBroker(app, url)
     broker.waiting()

@@ -46,8 +46,10 @@ class Worker:
         return serve(session.settings, session.steps(), session.context, self.loglevel)
 
     def _watch(self, session: Session) -> int:
+        from workers.app import broker_of
         from workers.supervisor import freeing, supervise
 
+        broker_of(session.settings)  # What is wrong with them is said here, not by a child that is started again.
         program = "import sys; from workers.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", program, "worker", "--loglevel", self.loglevel, "--parent"]
         return supervise(command, self.memory_gib, freeing(session.context.store))
