@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -72,3 +74,13 @@ class Camera:
             cx=self.cx * across,
             cy=self.cy * down,
         )
+
+
+def camera_facts(camera: Camera) -> dict[str, Any]:
+    """A camera as JSON."""
+    return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
+
+
+def camera_of(facts: Mapping[str, Any]) -> Camera:
+    """The camera of `camera_facts`."""
+    return Camera(**{**facts, "camera_to_base": np.array(facts["camera_to_base"])})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arena.contracts import Frames, Judge, Rollout, Scene
+from arena.episodes.atomic import atomic_file
 from arena.robustness import axis_changes, path_distance
 from arena.rollout import FailedRollout, code_version, run_rollouts
 from workers.jobs import Context, Progress
@@ -34,15 +35,14 @@ def roll_out(
 ) -> list[tuple[str, Rollout | FailedRollout]]:
     """Every policy in every twin with every seed: outcomes with their twins' keys."""
     scenes = [world.scene(key) for key in world.keys]
-    todo = [(factory, scene, seed) for factory in policies for scene in scenes for seed in seeds]
+    trials = [(scene, seed) for scene in scenes for seed in seeds]
     outcomes: list[tuple[str, Rollout | FailedRollout]] = []
     for factory in policies:
-        trials = [(scene, seed) for other, scene, seed in todo if other is factory]
         for start in range(0, len(trials), batch):
             part = trials[start : start + batch]
             found = _batch(world, factory, part, steps, context)
             outcomes += [(scene.episode_id, each) for (scene, _), each in zip(part, found, strict=True)]
-            progress(len(outcomes), len(todo), "rollouts")
+            progress(len(outcomes), len(policies) * len(trials), "rollouts")
     return outcomes
 
 
@@ -59,9 +59,8 @@ def save_films(out: Path, outcomes: Sequence[tuple[str, Rollout | FailedRollout]
         write_video(out / film, side_by_side(each.frames), each.fps)
         facts.append({"twin": key, "film": film, **each.facts})
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / f"{RESULTS}.partial"
-    partial.write_text(json.dumps(facts, indent=1))
-    partial.replace(out / RESULTS)
+    with atomic_file(out / RESULTS) as partial:
+        partial.write_text(json.dumps(facts, indent=1))
 
 
 def side_by_side(frames: Mapping[str, Frames]) -> Frames:

@@ -14,11 +14,11 @@ from arena.contracts import Episode, InvalidInput
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.build.posed import posed_views
-from real2sim.build.posing import CameraStages, camera_facts, camera_of
+from real2sim.build.posing import CameraStages
 from real2sim.build.scene import Prepared, fit_here, fit_scene, fit_there, prepare
 from real2sim.build.settings import NERFSTUDIO, BuildSettings
 from real2sim.build.verify import drive, picture_of, replay
-from real2sim.camera import Camera
+from real2sim.camera import Camera, camera_facts, camera_of
 from real2sim.cameras.exterior import recorded
 from real2sim.cameras.gates import Gate
 from real2sim.splats.fit import Progress
@@ -110,12 +110,13 @@ class _Chain:
         return self._cameras.left_out
 
     def run(self, exterior: list[str]) -> dict[str, Any]:
-        cameras = self._cameras.exteriors(exterior)
-        wrist = self._cameras.wrist() if WRIST in self._episode.cameras else None
-        if wrist is None:
+        self._cameras.steady(exterior)
+        if WRIST not in self._episode.cameras:  # Before the minutes that the others take.
             raise InvalidInput(
                 f"{self._episode.id} has no wrist camera: static cameras alone do not show a scene's depth"
             )
+        cameras = self._cameras.exteriors(exterior)
+        wrist = self._cameras.wrist()
         servo = self._servo()
         plane, views = self._table(cameras, wrist)
         things = find_or_load(self._ledger.path("things"), lambda: self._things(views, plane, cameras, wrist))

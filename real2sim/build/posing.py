@@ -10,7 +10,7 @@ import numpy as np
 from arena.contracts import Episode
 from real2sim.build.ledger import Ledger, Refused
 from real2sim.build.settings import BuildSettings
-from real2sim.camera import Camera
+from real2sim.camera import Camera, camera_facts, camera_of
 from real2sim.cameras import solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, epipolar_gate, hand_eye_gate, silhouette_gate, steadiness
 from real2sim.cameras.handeye import solve_hand_eye
@@ -29,12 +29,14 @@ class CameraStages:
         gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
         return {"moved": gate.value}, [gate]
 
-    def exteriors(self, names: list[str]) -> dict[str, Camera]:
-        """Static cameras that pass, once none of them is seen to move. Others are left out: with one that
-        passes, it is not the joints that are wrong."""
+    def steady(self, names: list[str]) -> None:
+        """Raises `Refused` for the first static camera that is seen to move."""
         for name in names:
             self._ledger.run(f"steadiness {name}", lambda name=name: self._steadiness(name))  # type: ignore[misc]
             self._ledger.insist(f"steadiness {name}")
+
+    def exteriors(self, names: list[str]) -> dict[str, Camera]:
+        """Static cameras that pass. Others are left out: with one that passes, it is not the joints that are wrong."""
         found: dict[str, Camera] = {}
         for name in names:
             stage = f"camera {name}"
@@ -73,11 +75,3 @@ class CameraStages:
             "rotation_error": fit.rotation_error,
         }
         return facts, [epipolar_gate(fit), hand_eye_gate(fit)]
-
-
-def camera_facts(camera: Camera) -> dict[str, Any]:
-    return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
-
-
-def camera_of(facts: dict[str, Any]) -> Camera:
-    return Camera(**{**facts, "camera_to_base": np.array(facts["camera_to_base"])})

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from arena.contracts import FloatArray, InvalidInput
-from real2sim.camera import Camera
+from real2sim.camera import Camera, camera_facts, camera_of
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.twin.carve import Mesh
@@ -92,8 +92,8 @@ def save_twin(folder: Path, twin: Twin) -> None:
     save_file(_geometry(twin), folder / GEOMETRY)
     manifest = {
         "format": FORMAT,
-        "exterior": {name: _camera_facts(camera) for name, camera in twin.exterior.items()},
-        "wrist": None if twin.wrist is None else _camera_facts(twin.wrist),
+        "exterior": {name: camera_facts(camera) for name, camera in twin.exterior.items()},
+        "wrist": None if twin.wrist is None else camera_facts(twin.wrist),
         "looks": {name: asdict(look) for name, look in twin.looks.items()},
         "objects": [_object_facts(thing) for thing in twin.objects],
         "plane": {**asdict(twin.plane), "normal": twin.plane.normal.tolist(), "outline": None},
@@ -109,7 +109,7 @@ def save_twin(folder: Path, twin: Twin) -> None:
 
 def load_twin(folder: Path) -> Twin:
     """The twin of a folder. Raises `InvalidInput` where there is none, a file is missing or is not the one written."""
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     try:
         for name, sha256 in manifest["files"].items():
             if Path(name).is_absolute() or ".." in Path(name).parts or _sha256(folder / name) != sha256:
@@ -121,8 +121,8 @@ def load_twin(folder: Path) -> Twin:
             objects=objects,
             splats={thing.name: read_ply(folder / OBJECTS / f"{thing.name}.ply") for thing in objects},
             plane=_plane(manifest["plane"], geometry["plane/outline"]),
-            exterior={name: _camera(facts) for name, facts in manifest["exterior"].items()},
-            wrist=None if manifest["wrist"] is None else _camera(manifest["wrist"]),
+            exterior={name: camera_of(facts) for name, facts in manifest["exterior"].items()},
+            wrist=None if manifest["wrist"] is None else camera_of(manifest["wrist"]),
             beginning=_beginning(manifest["beginning"]),
             looks={name: _look(facts) for name, facts in manifest["looks"].items()},
             servo=Servo(**{key: value for key, value in manifest["servo"].items() if value is not None}),
@@ -134,11 +134,12 @@ def load_twin(folder: Path) -> Twin:
 
 def twin_sha256(folder: Path) -> str:
     """Of a twin's manifest, which holds the hash of every other file."""
-    _read_manifest(folder)
+    read_manifest(folder)
     return _sha256(folder / MANIFEST)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a twin's manifest says, without its files. Raises `InvalidInput` where there is none."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError) as error:
@@ -203,14 +204,6 @@ def _shape(name: str | None) -> Shape | None:
 
 def _plane(facts: Mapping[str, Any], outline: FloatArray) -> SupportPlane:
     return SupportPlane(np.array(facts["normal"]), facts["height"], outline, facts["tilt"], facts["share"])
-
-
-def _camera_facts(camera: Camera) -> dict[str, Any]:
-    return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
-
-
-def _camera(facts: Mapping[str, Any]) -> Camera:
-    return Camera(**{**facts, "camera_to_base": np.array(facts["camera_to_base"])})
 
 
 def _look(facts: Mapping[str, Any]) -> Look:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arena.contracts import InvalidInput
-from real2sim.twin.bundle import Twin, load_twin, save_twin
+from real2sim.twin.bundle import Twin, read_manifest, save_twin
 from real2sim.twin.perturb import AXES, perturbed
 from real2sim.twin.world import twin_folders
 
@@ -64,7 +64,7 @@ def partners(folder: Path) -> Mapping[str, Partner]:
     """By key, the perturbed twins in and below a folder."""
     found = {}
     for key, place in twin_folders(folder).items():
-        facts = load_twin(place).origin.get("perturbation")
+        facts = read_manifest(place)["origin"].get("perturbation")
         if facts is not None:
             found[key] = Partner(str(facts["axis"]), str(facts["partner"]))
     return found

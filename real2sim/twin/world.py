@@ -23,7 +23,7 @@ from arena.contracts import (
 from real2sim.robot import PandaKinematics
 from real2sim.robot_files import panda_with_robotiq
 from real2sim.twin.arm import Arm
-from real2sim.twin.bundle import MANIFEST, Twin, load_twin, twin_sha256
+from real2sim.twin.bundle import MANIFEST, Twin, load_twin, read_manifest, twin_sha256
 from real2sim.twin.physics import TwinPhysics
 from real2sim.twin.pictures import Instant, TwinPictures
 
@@ -184,21 +184,16 @@ def twin_folders(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     places = [folder] if (folder / MANIFEST).is_file() else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
     for place in places:
-        beginning = load_beginning(place)
-        if beginning in found:
-            raise InvalidInput(f"{found[beginning]} and {place} are both twins of {beginning}: keep one of them")
-        found[beginning] = place
+        try:
+            key = str(read_manifest(place)["beginning"]["episode_id"])
+        except (KeyError, TypeError) as error:
+            raise InvalidInput(f"{place / MANIFEST} cannot be read: build the twin again") from error
+        if key in found:
+            raise InvalidInput(f"{found[key]} and {place} are both twins of {key}: keep one of them")
+        found[key] = place
     if not found:
         raise InvalidInput(f"{folder} holds no twin: `dreamarena twin build EPISODES --out {folder}` makes one")
     return found
-
-
-def load_beginning(folder: Path) -> str:
-    """The id of the episode that the twin in a folder was made of."""
-    try:
-        return str(json.loads((folder / MANIFEST).read_text())["beginning"]["episode_id"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{folder / MANIFEST} cannot be read: build the twin again") from error
 
 
 def _card(twins: Mapping[str, Twin], name: str, sha256: str) -> WorldCard:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+
+from tests.benchmarks.loading import load_benchmark
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTHING = {"acquire": 0.0, "progress": 0.0, "heartbeat": 0.0, "complete": 0.0, "choose": 0.0, "sweep": 0.0}
@@ -16,18 +16,7 @@ NOTHING = {"acquire": 0.0, "progress": 0.0, "heartbeat": 0.0, "complete": 0.0, "
 
 @pytest.fixture(scope="module")
 def scaling() -> ModuleType:
-    folder = REPOSITORY / "benchmarks"
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("benchmarks_scaling", folder / "scaling.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
+    return load_benchmark("scaling")
 
 
 @pytest.mark.parametrize("workers", [1, 8, 64])
