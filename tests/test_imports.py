@@ -37,6 +37,8 @@ MAY_NOT_USE = {
     "arena.learned": (*(name for name in HEAVY if name != "torch"), *SERVICES, *SHOWING),
     "worldmodels": (*SERVICES, *SHOWING, "gsplat", "open3d", "mujoco", "metaworld"),
     "real2sim": (*SERVICES, *SHOWING, "diffusers", "transformers"),
+    # Segmentation models are transformers'.
+    "real2sim.segment": (*SERVICES, *SHOWING, "diffusers", "gsplat", "open3d", "mujoco", "metaworld"),
     "workers": ("streamlit",),
     "ui": (*HEAVY, *SERVICES, "tyro", "rich"),
 }

@@ -29,6 +29,8 @@ CAMERAS = ("exterior_1", "exterior_2", "wrist")
 ROBOT = "panda"
 RECORDED_HZ = 15.0
 """Rate of DROID's own recordings."""
+FILMED_AS = 16 / 9
+"""Width by height of the pictures before this layout squeezes them (to 320x192)."""
 
 
 def is_droid(root: Path) -> bool:
@@ -66,7 +68,11 @@ def read_droid_episode(root: Path, path: Path) -> Episode:
             success=_success(path, annotation),
             task=instruction,
             robot=ROBOT,
-            metadata={"split": path.parent.name, "recorded_hz": RECORDED_HZ if stride else None},
+            metadata={
+                "split": path.parent.name,
+                "recorded_hz": RECORDED_HZ if stride else None,
+                "filmed_as": FILMED_AS,
+            },
         )
     )
 

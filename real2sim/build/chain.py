@@ -13,6 +13,7 @@ import numpy as np
 from arena.contracts import Episode, InvalidInput
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
+from real2sim.build.naming import named_in
 from real2sim.build.posed import posed_views
 from real2sim.build.posing import CameraStages
 from real2sim.build.scene import Prepared, fit_here, fit_scene, fit_there, prepare
@@ -27,12 +28,13 @@ from real2sim.splats.ply import read_ply, write_ply
 from real2sim.splats.views import View
 from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, save_twin
 from real2sim.twin.control import Servo, commanded_joints, identify_servo
+from real2sim.twin.named import without_named
 from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
 from real2sim.twin.physics import SETTLE_DISTANCE, TwinPhysics, settle
 from real2sim.twin.pictures import WRIST
 from real2sim.twin.support import SupportPlane
 from real2sim.twin.table import TableSettings, find_table
-from real2sim.twin.things import find_things
+from real2sim.twin.things import find_things, penetrates
 
 REPORT = "report.json"
 LEAST_SCENE_PSNR, LEAST_REPLAY_PSNR = 20.0, 16.0
@@ -173,14 +175,23 @@ class _Chain:
         found: list[TwinObject] = []
 
         def compute() -> tuple[dict[str, Any], list[Gate]]:
-            found.extend(find_things(views, plane))
+            found.extend(self._standing(views, plane))
             return {"things": len(found)}, []
 
         counted = self._ledger.run("things", compute)["things"]
         if not found and counted:
-            found.extend(find_things(views, plane))  # another run found them, and was cut off before they were kept
+            found.extend(self._standing(views, plane))  # another run found them, and was cut off before they were kept
         splats = {thing.name: empty for thing in found}
         return Twin(empty, tuple(found), splats, plane, cameras, wrist, self._beginning())
+
+    def _standing(self, views: list[View], plane: SupportPlane) -> list[TwinObject]:
+        """What the instruction names, where there is a segmenter, and what is seen to stand there besides."""
+        named = named_in(self._episode.instruction, views, plane, self._settings, self._report)
+        found = list(named)
+        for thing in without_named(find_things(views, plane), named):
+            if not named or not penetrates(thing, found, plane):
+                found.append(thing)
+        return found
 
     def _gaussians(
         self, views: list[View], plane: SupportPlane, things: tuple[TwinObject, ...], cameras: dict[str, Camera]

@@ -50,7 +50,9 @@ class CameraStages:
         return found
 
     def _exterior(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
-        fit = solve_exterior(self._episode, name, seed=self._settings.seed, focal=self._settings.focal(name))
+        settings = self._settings
+        aspect = settings.aspect(self._episode, name)
+        fit = solve_exterior(self._episode, name, seed=settings.seed, focal=settings.focal(name), aspect=aspect)
         facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
         return facts, [silhouette_gate(fit, name), certainty_gate(fit, name)]
 
@@ -64,9 +66,10 @@ class CameraStages:
         film = self._episode.cameras[WRIST].read()
         height, width = film.shape[1:3]
         poses = flange_poses(np.asarray(self._episode.joint_position))
-        focal = self._settings.focal(WRIST)
-        fit = solve_hand_eye(match_frames(film), poses, width, height, seed=self._settings.seed, focal=focal)
-        camera = Camera(width, height, fit.focal, fit.focal, width / 2, height / 2, fit.camera_to_flange)
+        settings = self._settings
+        focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
+        fit = solve_hand_eye(match_frames(film), poses, width, height, seed=settings.seed, focal=focal, aspect=aspect)
+        camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
         facts = {
             "camera": camera_facts(camera),
             "share": fit.share,

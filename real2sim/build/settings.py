@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from arena.contracts import InvalidInput
+from arena.contracts import Episode, InvalidInput
 
 OWN, NERFSTUDIO = "own", "nerfstudio"
 ENGINES = (OWN, NERFSTUDIO)
@@ -13,17 +13,34 @@ ENGINES = (OWN, NERFSTUDIO)
 @dataclass(frozen=True)
 class BuildSettings:
     """`wrist_frames` are fitted in `steps` by `engine`, our own or `nerfstudio`. `focals` are focal lengths in pixels,
-    where they are known, by camera."""
+    where they are known, by camera. `filmed_as` is the films' width by height before they were resized, where that
+    changed their shape and the dataset does not say so itself. `segmenter` is a folder of a segmentation model's
+    weights, which finds what the instruction names; `generator` makes the meshes of that."""
 
     wrist_frames: int = 48
     steps: int = 600
     seed: int = 0
     engine: str = OWN
+    segmenter: str = ""
+    generator: str = ""
     focals: tuple[tuple[str, float], ...] = ()
+    filmed_as: float | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise InvalidInput(f"there is no engine {self.engine!r}, only {' and '.join(ENGINES)}")
+        if self.generator and not self.segmenter:
+            raise InvalidInput("an image-to-3D generator needs the masks of a segmenter: give its weights too")
+        if self.filmed_as is not None and not 0.2 < self.filmed_as < 5:
+            raise InvalidInput(f"films are not {self.filmed_as} times as wide as high: 16:9 is 1.778, 4:3 is 1.333")
 
     def focal(self, name: str) -> float | None:
         return dict(self.focals).get(name)
+
+    def aspect(self, episode: Episode, name: str) -> float:
+        """`fy / fx` of a camera: 1 where its film has the shape it was taken in."""
+        filmed_as = self.filmed_as or episode.metadata.get("filmed_as")
+        if filmed_as is None:
+            return 1.0
+        height, width = episode.cameras[name].shape[1:3]
+        return float(filmed_as * height / width)

@@ -249,16 +249,16 @@ def _equations(
     points, normals, wanted = outline.points[rows], outline.normals[rows], edges.offset[rows]
     seen = points @ camera.base_to_camera[:3, :3].T + camera.base_to_camera[:3, 3]
     x, y, z = seen.T
-    f = camera.fx
+    across, down = camera.fx, camera.fy
     # How a pixel moves with the point in the camera's frame.
     toward = np.zeros((len(seen), 2, 3))
-    toward[:, 0, 0], toward[:, 0, 2] = f / z, -f * x / z**2
-    toward[:, 1, 1], toward[:, 1, 2] = f / z, -f * y / z**2
+    toward[:, 0, 0], toward[:, 0, 2] = across / z, -across * x / z**2
+    toward[:, 1, 1], toward[:, 1, 2] = down / z, -down * y / z**2
     # The camera turns by w and shifts by v in its own frame: the point moves by the opposite.
     turned = np.stack([np.cross(seen, axis) for axis in np.eye(3)], axis=-1)
     moves = np.concatenate([np.matmul(toward, turned), -toward], axis=2)
     if free_focal:
-        moves = np.concatenate([moves, np.stack([f * x / z, f * y / z], axis=1)[..., None]], axis=2)
+        moves = np.concatenate([moves, np.stack([across * x / z, down * y / z], axis=1)[..., None]], axis=2)
     slope = np.einsum("ni,nij->nj", normals, moves)
     # Shading at the rim makes all edges look a little further in (or out): one number takes that up, so that the
     # robot's thickness does not pass for its distance.

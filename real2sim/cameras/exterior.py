@@ -44,12 +44,19 @@ class ExteriorFit:
 
 
 def solve_exterior(
-    episode: Episode, name: str, *, seed: int = 0, focal: float | None = None, progress: Progress | None = None
+    episode: Episode,
+    name: str,
+    *,
+    seed: int = 0,
+    focal: float | None = None,
+    aspect: float = 1.0,
+    progress: Progress | None = None,
 ) -> ExteriorFit:
     """The camera `name` of an episode of a Panda, in the robot's base frame, with no initial guess.
 
-    The principal point is the picture's middle and pixels are square. `focal` in pixels, where it is known. Raises
-    `InvalidInput` for an episode without joints, with too few frames, or whose film does not show the robot move.
+    The principal point is the picture's middle. `focal` in pixels across, where it is known; `aspect` is that of its
+    pixels, `fy / fx`, other than 1 in films that were squeezed. Raises `InvalidInput` for an episode
+    without joints, with too few frames, or whose film does not show the robot move.
     """
     film, joints, gripper = recorded(episode, name)
     plate = Plate.of(film)
@@ -63,16 +70,42 @@ def solve_exterior(
         spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
         points = surface_points(robot, joints[coarse], gripper[coarse], COARSE_POINTS, seed)
         everywhere = surface_points(robot, joints[spread[::2]], gripper[spread[::2]], COARSE_POINTS // 2, seed)
-        starts = find_starts(Evidence.of(points, changed, everywhere), seed, focal=focal, progress=progress)
+        starts = find_starts(Evidence.of(points, changed, everywhere, aspect), seed, focal=focal, progress=progress)
         shots = Shots(film, joints, gripper, plate, (joints[spread], gripper[spread]))
         found = []
         likely = [each for each in starts if each[0] > starts[0][0] - RIVAL]
         for i, (score, start) in enumerate(likely):
             if progress is not None:
                 progress(i, len(likely), "aligning")
-            aligned = align(robot, shots.taken(fine), start, focal is None)
+            near = _roughly(film, joints, gripper, spread, fine, start, focal is None)
+            aligned = align(robot, shots.taken(fine), near, focal is None)
             found.append(_measured(robot, shots.taken(held_out), aligned, score))
         return max(found, key=lambda fit: fit.iou)
+    finally:
+        robot.close()
+
+
+def _roughly(
+    film: NDArray[np.uint8],
+    joints: FloatArray,
+    gripper: FloatArray,
+    spread: NDArray[np.intp],
+    rows: NDArray[np.intp],
+    start: Camera,
+    free_focal: bool,
+) -> Camera:
+    """A start brought nearer on a smaller film, where the same pixels of an outline's reach are more of the scene."""
+    count, height, width = film.shape[:3]
+    factor = next((each for each in (8, 4, 3, 2) if not width % each and not height % each and width >= 160 * each), 1)
+    if factor == 1:
+        return start
+    small = film.reshape(count, height // factor, factor, width // factor, factor, 3).mean((2, 4), dtype=np.float32)
+    small = np.rint(small).astype(np.uint8)
+    robot = RobotSilhouette(SHARP * width // factor, SHARP * height // factor)
+    try:
+        shots = Shots(small, joints, gripper, Plate.of(small), (joints[spread], gripper[spread]))
+        begin = start.resized(width // factor, height // factor)
+        return align(robot, shots.taken(rows), begin, free_focal).camera.resized(width, height)
     finally:
         robot.close()
 

@@ -90,12 +90,13 @@ def solve_hand_eye(
     *,
     seed: int = 0,
     focal: float | None = None,
+    aspect: float = 1.0,
     progress: Progress | None = None,
 ) -> HandEye:
     """The camera on the flange from its film's matches and where the flange was, `flange_to_base` `(T, 4, 4)`.
 
-    The principal point is the picture's middle and pixels are square; `focal` in pixels, where it is known. Raises
-    `InvalidInput` where too few features of the scene were matched.
+    The principal point is the picture's middle; `focal` in pixels across, where it is known; `aspect` is that of its
+    pixels, `fy / fx`. Raises `InvalidInput` where too few features of the scene were matched.
     """  # fmt: skip
     usable = without_gripper(matches, flange_to_base)
     pairs = len({*zip(usable.first.tolist(), usable.second.tolist(), strict=True)})
@@ -104,21 +105,27 @@ def solve_hand_eye(
             f"the wrist camera's frames share too little: {len(usable)} features in {pairs} pairs, {LEAST_MATCHES} in "
             f"{LEAST_PAIRS} are needed; give an episode that moves over a textured scene"
         )
-    problem = _Problem(usable, flange_to_base, width, height)
+    problem = _Problem(usable, flange_to_base, width, height, aspect)
     known = None if focal is None else np.log(focal / width)
-    start, chance = _search(problem, np.random.default_rng([seed, 11]), known, progress)
-    return problem.measured(problem.refined(start, known), chance, known)
+    starts, chance = _search(problem, np.random.default_rng([seed, 11]), known, progress)
+    # Only the finest tolerance tells a family that is nearly right from the right one.
+    found = np.stack([problem.refined(start, known) for start in starts])
+    all_matches = np.arange(len(usable))
+    best = found[int(problem.score(found, all_matches, FINAL_TOLERANCE * 2).argmax())]
+    return problem.measured(best, chance, known)
 
 
 class _Problem:
     """A camera is seven numbers: rotation vector to the flange's frame, position in m, log focal length in widths."""
 
-    def __init__(self, matches: Matches, flange_to_base: FloatArray, width: int, height: int) -> None:
+    def __init__(
+        self, matches: Matches, flange_to_base: FloatArray, width: int, height: int, aspect: float = 1.0
+    ) -> None:
         self.matches, self.width, self.unit = matches, width, width / 160.0
         first, second = flange_to_base[matches.first], flange_to_base[matches.second]
         motion = np.linalg.inv(second) @ first
         self.motion = torch.from_numpy(motion).float()
-        self.rays = torch.from_numpy((matches.pixels - [width / 2, height / 2]) / width).float()
+        self.rays = torch.from_numpy((matches.pixels - [width / 2, height / 2]) / [width, width * aspect]).float()
 
     def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
         """At most `count` matches, alike from all pairs."""
@@ -223,8 +230,8 @@ class _Problem:
 
 def _search(
     problem: _Problem, rng: np.random.Generator, known: float | None, progress: Progress | None
-) -> tuple[FloatArray, float]:
-    """The best camera of several families (cross-entropy method), and what a random camera's share of matches is."""
+) -> tuple[list[FloatArray], float]:
+    """The best camera of each of several families (cross-entropy method), and a random camera's share of matches."""
     chosen = problem.draw(rng, SEARCH_MATCHES)
     cameras = _random_cameras(rng, FIRST_DRAW, known)
     few = chosen[: SEARCH_MATCHES // 4]
@@ -250,7 +257,7 @@ def _search(
             best = drawn[np.argsort(values)[::-1][: KEPT // 2]]
             middle, spread = best.mean(0), np.maximum(best.std(0), 0.4 * spread)
         found.append(middle)
-    return found[int(problem.score(np.stack(found), chosen, 1.0).argmax())], chance
+    return found, chance
 
 
 def _random_cameras(rng: np.random.Generator, count: int, known: float | None) -> FloatArray:

@@ -6,7 +6,7 @@ Random cameras first, then the cross-entropy method (Rubinstein and Kroese 2004)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ from real2sim.silhouette import looking_at
 
 CELL = 4
 """Pixels of 160 that a cell of the coarse picture is wide."""
-DISTANCE, ELEVATION, FOCAL = (0.45, 2.2), (-0.1, 1.25), (0.5, 1.4)
-"""Metres, rad, picture widths: the cameras that are tried."""
+DISTANCE, ELEVATION, FOCAL = (0.45, 2.2), (-0.1, 1.25), (0.35, 1.4)
+"""Metres, rad, picture widths: the cameras that are tried. A ZED 2, which DROID films with, has 0.41 widths."""
 TARGET = ((-0.1, 0.7), (-0.35, 0.35), (0.0, 0.6))
 AT_ONCE = 200
 RANDOM, ELITE, ROUNDS, EACH = 16_000, 40, 8, 900
@@ -33,7 +33,8 @@ Progress = Callable[[int, int, str], None]
 class Evidence:
     """What a start is found from: `points` `(T, N, 3)` m of the robot, and `changed` `(T, h, w)`, shares in [0, 1] of
     each coarse cell that differ from the plate. `everywhere` `(E, M, 3)` are points of the robot in frames spread over
-    the whole film, for where it mostly stands. `width` and `height` are the picture's, in pixels.
+    the whole film, for where it mostly stands. `width` and `height` are the picture's, in pixels; `aspect` is that of
+    its pixels, `fy / fx`.
     """
 
     points: FloatArray
@@ -41,20 +42,23 @@ class Evidence:
     everywhere: FloatArray
     width: int
     height: int
+    aspect: float = 1.0
 
     @classmethod
-    def of(cls, points: FloatArray, changed: NDArray[np.bool_], everywhere: FloatArray) -> Evidence:
+    def of(
+        cls, points: FloatArray, changed: NDArray[np.bool_], everywhere: FloatArray, aspect: float = 1.0
+    ) -> Evidence:
         count, height, width = changed.shape
         cell = max(1, round(width * CELL / 160))
         rows, columns = height // cell, width // cell
         shares = changed[:, : rows * cell, : columns * cell].reshape(count, rows, cell, columns, cell).mean((2, 4))
-        return cls(points, shares, everywhere, width, height)
+        return cls(points, shares, everywhere, width, height, aspect)
 
     def thinned(self) -> Evidence:
         """Fewer frames and points: enough to tell which cameras are worth a closer look."""
-        return Evidence(
-            self.points[::2, ::2], self.changed[::2], self.everywhere[::2, ::2], self.width, self.height
-        )  # fmt: skip
+        return replace(
+            self, points=self.points[::2, ::2], changed=self.changed[::2], everywhere=self.everywhere[::2, ::2]
+        )
 
 
 def find_starts(
@@ -114,7 +118,8 @@ def _projected(
     seen = np.matmul(flat[None], rotation) - np.matmul(position[:, None], rotation)
     depth = seen[..., 2:]
     middle = np.array([evidence.width / 2, evidence.height / 2], np.float32)
-    pixels = seen[..., :2] / np.maximum(depth, 1e-3) * focals[:, None, None].astype(np.float32) + middle
+    stretch = np.array([1.0, evidence.aspect], np.float32)
+    pixels = seen[..., :2] / np.maximum(depth, 1e-3) * focals[:, None, None].astype(np.float32) * stretch + middle
     limit = np.array([evidence.width, evidence.height], np.float32)
     inside = (depth[..., 0] > 0.05) & (pixels >= 0).all(-1) & (pixels < limit).all(-1)
     shape = (len(poses), *points.shape[:2])
@@ -165,10 +170,8 @@ def _refined(
         value = score(seen, poses, focals)
         top = np.argsort(-value)[:ELITE]
         poses, focals, value = poses[top], focals[top], value[top]
-    focal = float(focals[0])
-    camera = Camera(
-        evidence.width, evidence.height, focal, focal, evidence.width / 2, evidence.height / 2, _rigid(poses[0])
-    )
+    fx, fy = float(focals[0]), float(focals[0] * evidence.aspect)
+    camera = Camera(evidence.width, evidence.height, fx, fy, evidence.width / 2, evidence.height / 2, _rigid(poses[0]))
     return float(value[0]), camera
 
 

@@ -71,6 +71,14 @@ def carve(pictures: Sequence[DepthPicture], low: FloatArray, high: FloatArray, v
         np.moveaxis(field, axis, 0)[[0, -1]] = np.maximum(np.moveaxis(field, axis, 0)[[0, -1]], 0.5 * voxel)
     if (field < 0).sum() < MIN_SOLID:
         raise NothingSolid("nothing solid is left of an object: cameras saw through it")
+    return closed_surface(field, low, voxel)
+
+
+def closed_surface(field: FloatArray, low: FloatArray, voxel: float) -> Mesh:
+    """The watertight surface at the zero of a `field` `(X, Y, Z)`, negative inside and positive along its border.
+
+    The field's first sample is at `low` `(3,)` m, its samples are `voxel` m apart.
+    """
     points, normals = _crossings(field, low, voxel)
     return _closed(points, normals)
 

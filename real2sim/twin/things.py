@@ -39,14 +39,14 @@ def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
     things: list[TwinObject] = []
     for fit in sorted((fit for fit in fits if fit is not None), key=lambda fit: -fit.gain):
         thing = twin_object(f"object_{len(kept) + 1}", fit)
-        alone = not any(_overlap(fit, other) for other in kept) and not _penetrates(thing, things, plane)
+        alone = not any(_overlap(fit, other) for other in kept) and not penetrates(thing, things, plane)
         if fit.gain >= settings.gain and alone:
             kept.append(fit)
             things.append(thing)
     return things
 
 
-def _penetrates(thing: TwinObject, others: list[TwinObject], plane: SupportPlane) -> bool:
+def penetrates(thing: TwinObject, others: Sequence[TwinObject], plane: SupportPlane) -> bool:
     """Whether a thing is inside another by more than their fits are wrong by: physics would throw them apart."""
     physics = TwinPhysics(plane, [thing, *others])
     bodies = physics.model.geom_bodyid

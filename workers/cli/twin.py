@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional, subcommand
 
+from arena.contracts import InvalidInput
 from workers.cli.session import Answer, Session
 from workers.cli.twin_use import Agree, Perturb, Replay, Rollout, View, chosen_episode
 
@@ -37,6 +38,14 @@ class Build:
     steps: int = 600
     """Of the scene's fit."""
     seed: int = 0
+    filmed_as: str | None = None
+    """Shape of the pictures before they were resized, as in `16:9`, where that changed it and the dataset does not say
+    so itself: their pixels are not square then."""
+    segmenter: Path | None = None
+    """A folder of `owlv2/` and `sam2/` (as `save_pretrained` writes them): what the instruction names is then found by
+    masks, and called by its name."""
+    generator: str | None = None
+    """An installed image-to-3D plug-in that makes the meshes of what the masks show."""
     engine: Literal["own", "nerfstudio"] = "own"
     """What fits the scene: our own code, on a CPU or on CUDA, or nerfstudio's splatfacto in an environment of its own,
     whose bin folder DREAMARENA_NERFSTUDIO names."""
@@ -48,7 +57,15 @@ class Build:
         from real2sim.build import BuildSettings, build_twin
 
         episode = chosen_episode(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
-        settings = BuildSettings(wrist_frames=self.wrist_frames, steps=self.steps, seed=self.seed, engine=self.engine)
+        settings = BuildSettings(
+            wrist_frames=self.wrist_frames,
+            steps=self.steps,
+            seed=self.seed,
+            engine=self.engine,
+            segmenter="" if self.segmenter is None else str(self.segmenter),
+            generator=self.generator or "",
+            filmed_as=None if self.filmed_as is None else _shape(self.filmed_as),
+        )
         console = Console(stderr=True)
         built = build_twin(
             episode,
@@ -59,6 +76,15 @@ class Build:
         )
         found = {"episode": episode.id, "out": str(self.out), **asdict(built)}
         return Answer(found, lambda console: show_built(built, self.out, console), 0 if built.accepted else 2)
+
+
+def _shape(text: str) -> float:
+    """Width by height of `16:9`."""
+    width, _, height = text.partition(":")
+    try:
+        return float(width) / float(height)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidInput(f"--filmed-as {text} is no shape: give width and height, as in 16:9") from None
 
 
 def show_built(built: Built, out: Path, console: Console) -> None:

@@ -32,13 +32,13 @@ def flange_path(rng: np.random.Generator) -> FloatArray:
     return poses
 
 
-def seen(flange: FloatArray, wrong: float = 0.3) -> Matches:
+def seen(flange: FloatArray, wrong: float = 0.3, aspect: float = 1.0) -> Matches:
     """Points of a table that each pair of frames shares, a share of them wrong, and one feature of the gripper."""
     rng = np.random.default_rng(1)
     points = np.c_[rng.uniform([0.0, -0.6], [1.0, 0.6], (POINTS, 2)), rng.uniform(0, 0.05, POINTS)]
     pixels, shown = [], []
     for pose in flange:
-        camera = Camera(WIDTH, HEIGHT, FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2, pose @ hand_eye())
+        camera = Camera(WIDTH, HEIGHT, FOCAL, FOCAL * aspect, WIDTH / 2, HEIGHT / 2, pose @ hand_eye())
         at, depth = camera.project(points)
         pixels.append(at + rng.normal(0, 0.1, at.shape))
         shown.append((depth > 0) & (at > 0).all(1) & (at < [WIDTH, HEIGHT]).all(1))
@@ -67,6 +67,15 @@ def test_the_camera_is_found_among_wrong_matches_with_no_initial_guess() -> None
     assert fit.focal == pytest.approx(FOCAL, rel=0.01)
     assert epipolar_gate(fit).passed
     assert hand_eye_gate(fit).passed
+
+
+def test_a_film_that_was_squeezed_is_measured_with_its_pixels_shape() -> None:
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange, aspect=1.2)
+    fit = solve_hand_eye(matches, flange, WIDTH, HEIGHT, aspect=1.2)
+    assert np.linalg.norm(fit.camera_to_flange[:3, 3] - hand_eye()[:3, 3]) < 0.003
+    assert fit.focal == pytest.approx(FOCAL, rel=0.01)
+    assert solve_hand_eye(matches, flange, WIDTH, HEIGHT).share < fit.share - 0.1
 
 
 def test_poses_of_other_times_are_refused() -> None:

@@ -95,3 +95,8 @@ def photograph(cameras: list[Camera]) -> tuple[Frames, FloatArray, FloatArray]:
             geoms.append(renderer.render()[..., 0])
             renderer.disable_segmentation_rendering()
     return np.stack(frames), np.stack(depths), np.stack(geoms)
+
+
+def geom_id(name: str) -> int:
+    """What `photograph`'s geom ids say of a geom."""
+    return int(_simulation()[0].geom(name).id)
