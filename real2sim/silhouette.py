@@ -64,6 +64,14 @@ class Eye:
         depth[depth > 0.99 * FAR] = np.inf
         return np.asarray(depth)
 
+    def geoms(self, data: Any, camera: Camera) -> NDArray[np.int32]:
+        """`(H, W)`: the geom that each pixel shows, -1 where nothing is."""
+        self._renderer.enable_segmentation_rendering()
+        self._look(data, camera)
+        found = self._renderer.render()
+        self._renderer.disable_segmentation_rendering()
+        return np.where(found[..., 1] == mujoco.mjtObj.mjOBJ_GEOM, found[..., 0], -1).astype(np.int32)
+
     def _look(self, data: Any, camera: Camera) -> None:
         if (camera.width, camera.height) != (self.width, self.height):
             camera = camera.resized(self.width, self.height)
@@ -106,6 +114,15 @@ class RobotSilhouette:
         """The robot's meshes as MuJoCo lights them, `(H, W, 3)` uint8, with the depth that `depth` gives."""
         depth = self.depth(camera, joint_position, gripper_position)
         return self._eye.colour(self.data, camera), depth
+
+    def links(
+        self, camera: Camera, joint_position: FloatArray, gripper_position: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """`depth`, and `(H, W)` the body of the model that each pixel shows, -1 beside the robot."""
+        depth = self.depth(camera, joint_position, gripper_position)
+        geoms = self._eye.geoms(self.data, camera)
+        seen = (geoms >= 0) & np.isfinite(depth)
+        return depth, np.where(seen, self.model.geom_bodyid[np.maximum(geoms, 0)], -1).astype(np.int32)
 
     def pose(self, joint_position: FloatArray, gripper_position: float) -> None:
         """Move the robot without drawing it: `data` then holds where its geoms are."""

@@ -126,7 +126,8 @@ def _is_breach(found: Import) -> bool:
         learned = is_within(found.imported, "arena.learned") and not is_within(found.importer, "arena.learned")
         allowed = any(is_within(found.imported, package) for package in MAY_IMPORT[room])
         return not allowed or (room == "arena" and learned)
-    forbidden = MAY_NOT_USE["arena.learned" if is_within(found.importer, "arena.learned") else room]
+    nearest = max((name for name in MAY_NOT_USE if is_within(found.importer, name)), key=len)
+    forbidden = MAY_NOT_USE[nearest]
     return top in forbidden or top.startswith("<computed")
 
 

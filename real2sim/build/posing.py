@@ -43,17 +43,40 @@ class CameraStages:
             facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
             if self._ledger.passed(stage):
                 found[name] = camera_of(facts["camera"])
-            else:
-                self.left_out.append(name)
+        for name in names:
+            if name not in found and (lens := self._lens_of(name, found)) is not None:
+                self._again(name, lens, found)
+        self.left_out += [name for name in names if name not in found]
         if names and not found:
             raise Refused(next(gate for gate in self._ledger.gates if not gate.passed))
         return found
 
-    def _exterior(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
+    def _lens_of(self, name: str, found: dict[str, Camera]) -> float | None:
+        """The focal length of a camera that was found, whose films are as large: a rig's are mostly of one kind."""
+        if self._settings.focal(name) is not None:
+            return None
+        height, width = self._episode.cameras[name].shape[1:3]
+        alike = [camera.fx for camera in found.values() if (camera.width, camera.height) == (width, height)]
+        return alike[0] if alike else None
+
+    def _again(self, name: str, focal: float, found: dict[str, Camera]) -> None:
+        """A camera that was not found, with a lens like another's."""
+        stage = f"camera {name}, that lens"
+
+        def search() -> tuple[dict[str, Any], list[Gate]]:
+            facts, gates = self._exterior(name, focal)
+            return facts, [replace(gate, stage=stage) for gate in gates]
+
+        facts = self._ledger.run(stage, search)
+        if self._ledger.passed(stage):
+            found[name] = camera_of(facts["camera"])
+
+    def _exterior(self, name: str, lens: float | None = None) -> tuple[dict[str, Any], list[Gate]]:
         settings = self._settings
-        aspect = settings.aspect(self._episode, name)
-        fit = solve_exterior(self._episode, name, seed=settings.seed, focal=settings.focal(name), aspect=aspect)
+        focal, aspect = settings.focal(name), settings.aspect(self._episode, name)
+        fit = solve_exterior(self._episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
         facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
+        facts |= {"near_iou": fit.near_iou, "feature_share": fit.feature_share}
         return facts, [silhouette_gate(fit, name), certainty_gate(fit, name)]
 
     def wrist(self) -> Camera:

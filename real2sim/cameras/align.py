@@ -81,11 +81,11 @@ class Shots:
 
 @dataclass(frozen=True)
 class Aligned:
-    """A camera, what is left at its outline, and the standard error of its position in m."""
+    """A camera, and the standard error of its position in m; `edges` is what is left at its outline."""
 
     camera: Camera
-    edges: Edges
     position_error: float
+    edges: Edges | None = None
 
 
 def align(robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool) -> Aligned:
@@ -105,7 +105,7 @@ def align(robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool)
             break
     outline = outline_of(robot, shots, camera, often)
     edges = find_edges(shots, outline, ROUNDS[-1][0])
-    return Aligned(camera, edges, uncertainty(camera, outline, edges, free_focal))
+    return Aligned(camera, uncertainty(camera, outline, edges, free_focal), edges)
 
 
 def presence(robot: RobotSilhouette, shots: Shots, camera: Camera) -> FloatArray:

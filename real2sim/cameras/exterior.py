@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.cameras.align import OFTEN, SHARP, Aligned, Shots, align, find_edges, outline_of, presence
+from real2sim.cameras.features import FeatureFit, FeatureProblem
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
@@ -20,6 +22,13 @@ LEAST_FRAMES = 12
 COARSE_FRAMES, COARSE_POINTS = 14, 700
 FINE_FRAMES, HELD_OUT_FRAMES, PRESENCE_FRAMES = 28, 14, 40
 EDGE_REACH = 4.0
+LEAST_IOU, LEAST_EDGES_SEEN, MOST_EDGE_PIXELS = 0.7, 0.5, 0.6
+"""Of frames held out: what silhouettes have to show to be believed by themselves."""
+NEAR = 10
+"""Pixels at 160 columns around the robot."""
+FEATURE_FRAMES, FEATURE_STARTS = 24, 3
+ENOUGH_SHARE = 0.5
+"""Of the features on the robot: other cameras need not be tried."""
 RIVAL = 0.06
 """A start whose score is further below the best is not followed up."""
 
@@ -33,6 +42,10 @@ class ExteriorFit:
     `iou` of where these frames should and do differ from the plate; `edge_pixels`, the median distance of the outline
     from the edge that is seen; `edges_seen`, the share of the outline at which one is. `position_error` is the
     standard error of where the camera stands, in m: a long lens from afar looks much like a short one from near.
+    `near_iou` is `iou` within `NEAR` of the robot: what else moves in the picture is not the camera's fault.
+
+    Where silhouettes alone decide nothing, the camera is that of features on the robot (`features`), of which
+    `feature_share` go where it says; else that is None.
     """
 
     camera: Camera
@@ -40,7 +53,13 @@ class ExteriorFit:
     edge_pixels: float
     edges_seen: float
     position_error: float
-    start_score: float
+    near_iou: float = 0.0
+    feature_share: float | None = None
+
+    @property
+    def outlined(self) -> bool:
+        """Whether silhouettes alone show the robot where it is drawn."""
+        return self.iou >= LEAST_IOU and self.edges_seen >= LEAST_EDGES_SEEN and self.edge_pixels <= MOST_EDGE_PIXELS
 
 
 def solve_exterior(
@@ -49,14 +68,16 @@ def solve_exterior(
     *,
     seed: int = 0,
     focal: float | None = None,
+    lens: float | None = None,
     aspect: float = 1.0,
     progress: Progress | None = None,
 ) -> ExteriorFit:
     """The camera `name` of an episode of a Panda, in the robot's base frame, with no initial guess.
 
-    The principal point is the picture's middle. `focal` in pixels across, where it is known; `aspect` is that of its
-    pixels, `fy / fx`, other than 1 in films that were squeezed. Raises `InvalidInput` for an episode
-    without joints, with too few frames, or whose film does not show the robot move.
+    The principal point is the picture's middle. `focal` in pixels across, where it is known, or `lens`, where it is
+    likely: the start is searched for with that. `aspect` is that of its pixels, `fy / fx`, other than 1 in films that
+    were squeezed. Raises `InvalidInput` for an episode without joints, with too few frames, or whose film does not show
+    the robot move.
     """
     film, joints, gripper = recorded(episode, name)
     plate = Plate.of(film)
@@ -64,48 +85,79 @@ def solve_exterior(
     changed = plate.changed(film[coarse])
     if changed.mean() < 0.003:
         raise InvalidInput(f"camera {name} of {episode.id} does not show the robot move: choose another camera")
+    spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
+    shots = Shots(film, joints, gripper, plate, (joints[spread], gripper[spread]))
     height, width = film.shape[1:3]
     robot = RobotSilhouette(SHARP * width, SHARP * height)
     try:
-        spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
         points = surface_points(robot, joints[coarse], gripper[coarse], COARSE_POINTS, seed)
         everywhere = surface_points(robot, joints[spread[::2]], gripper[spread[::2]], COARSE_POINTS // 2, seed)
-        starts = find_starts(Evidence.of(points, changed, everywhere, aspect), seed, focal=focal, progress=progress)
-        shots = Shots(film, joints, gripper, plate, (joints[spread], gripper[spread]))
-        found = []
-        likely = [each for each in starts if each[0] > starts[0][0] - RIVAL]
-        for i, (score, start) in enumerate(likely):
-            if progress is not None:
-                progress(i, len(likely), "aligning")
-            near = _roughly(film, joints, gripper, spread, fine, start, focal is None)
-            aligned = align(robot, shots.taken(fine), near, focal is None)
-            found.append(_measured(robot, shots.taken(held_out), aligned, score))
-        return max(found, key=lambda fit: fit.iou)
+        evidence = Evidence.of(points, changed, everywhere, aspect)
+        starts = find_starts(evidence, seed, focal=focal or lens, progress=progress)
+        best = _by_outline(robot, shots, starts, fine, held_out, focal is None, progress)
+        if best.outlined:
+            return best
+        followed = _by_features(shots, [start for _, start in starts], seed, focal, lens, progress)
+        if followed is None:
+            return best
+        measured = _measured(robot, shots.taken(held_out), Aligned(followed.camera, followed.position_error))
+        return replace(measured, feature_share=followed.share)
     finally:
         robot.close()
 
 
-def _roughly(
-    film: NDArray[np.uint8],
-    joints: FloatArray,
-    gripper: FloatArray,
-    spread: NDArray[np.intp],
-    rows: NDArray[np.intp],
-    start: Camera,
+def _by_outline(
+    robot: RobotSilhouette,
+    shots: Shots,
+    starts: list[tuple[float, Camera]],
+    fine: NDArray[np.intp],
+    held_out: NDArray[np.intp],
     free_focal: bool,
-) -> Camera:
+    progress: Progress | None,
+) -> ExteriorFit:
+    """The camera whose drawn outline frames held out bear out best."""
+    rivals = [start for score, start in starts if score > starts[0][0] - RIVAL]
+    found = []
+    for number, start in enumerate(rivals):
+        if progress is not None:
+            progress(number, len(rivals), "aligning")
+        aligned = align(robot, shots.taken(fine), _roughly(shots, fine, start, free_focal), free_focal)
+        found.append(_measured(robot, shots.taken(held_out), aligned))
+    return max(found, key=lambda fit: fit.iou)
+
+
+def _by_features(
+    shots: Shots, likely: list[Camera], seed: int, focal: float | None, lens: float | None, progress: Progress | None
+) -> FeatureFit | None:
+    """The camera that most of the features on the robot agree on; None where the film has too few."""
+    rows = np.sort(farthest(shots.joints, FEATURE_FRAMES))
+    problem = FeatureProblem(shots.film[rows], shots.joints[rows], shots.gripper[rows])
+    best: FeatureFit | None = None
+    try:
+        for start in problem.starts(likely, seed, FEATURE_STARTS, focal or lens):
+            fit = problem.solve(start, focal is None, progress)
+            if fit is not None and (best is None or fit.share > best.share):
+                best = fit
+            if best is not None and best.share > ENOUGH_SHARE:
+                break
+        return best
+    finally:
+        problem.close()
+
+
+def _roughly(shots: Shots, rows: NDArray[np.intp], start: Camera, free_focal: bool) -> Camera:
     """A start brought nearer on a smaller film, where the same pixels of an outline's reach are more of the scene."""
-    count, height, width = film.shape[:3]
+    count, height, width = shots.film.shape[:3]
     factor = next((each for each in (8, 4, 3, 2) if not width % each and not height % each and width >= 160 * each), 1)
     if factor == 1:
         return start
-    small = film.reshape(count, height // factor, factor, width // factor, factor, 3).mean((2, 4), dtype=np.float32)
-    small = np.rint(small).astype(np.uint8)
+    small = shots.film.reshape(count, height // factor, factor, width // factor, factor, 3)
+    film = np.rint(small.mean((2, 4), dtype=np.float32)).astype(np.uint8)
     robot = RobotSilhouette(SHARP * width // factor, SHARP * height // factor)
     try:
-        shots = Shots(small, joints, gripper, Plate.of(small), (joints[spread], gripper[spread]))
+        smaller = replace(shots, film=film, plate=Plate.of(film))
         begin = start.resized(width // factor, height // factor)
-        return align(robot, shots.taken(rows), begin, free_focal).camera.resized(width, height)
+        return align(robot, smaller.taken(rows), begin, free_focal).camera.resized(width, height)
     finally:
         robot.close()
 
@@ -142,7 +194,7 @@ def farthest(points: FloatArray, count: int) -> NDArray[np.intp]:
     return np.array(chosen)
 
 
-def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned, score: float) -> ExteriorFit:
+def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned) -> ExteriorFit:
     camera = aligned.camera
     sharp = camera.resized(robot.width, robot.height)
     drawn = np.stack([np.isfinite(robot.depth(sharp, q, g)) for q, g in zip(shots.joints, shots.gripper, strict=True)])
@@ -152,8 +204,14 @@ def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned, score: flo
     # Where the plate shows the scene, a frame differs from it exactly where the robot is.
     scene = often.reshape(height, SHARP, width, SHARP).mean((1, 3)) < OFTEN
     expected, seen = drawn & scene, shots.plate.changed(shots.film) & scene
-    both, either = (expected & seen).sum(), (expected | seen).sum()
+    reach = round(NEAR * width / 160)
+    near = np.stack([binary_dilation(each, iterations=reach) for each in drawn])
     edges = find_edges(shots, outline_of(robot, shots, camera, often), EDGE_REACH)
     pixels = float(np.median(np.abs(edges.offset[edges.seen]))) if edges.seen.any() else float("inf")
     share = float(edges.seen.mean()) if len(edges.seen) else 0.0
-    return ExteriorFit(camera, float(both / max(either, 1)), pixels, share, aligned.position_error, score)
+    iou, near_iou = _iou(expected, seen), _iou(expected, seen & near)
+    return ExteriorFit(camera, iou, pixels, share, aligned.position_error, near_iou)
+
+
+def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    return float((first & second).sum() / max(int((first | second).sum()), 1))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from arena.contracts import FloatArray, Frames
-from real2sim.cameras.exterior import ExteriorFit
+from real2sim.cameras.exterior import LEAST_IOU, ExteriorFit
 from real2sim.cameras.handeye import HandEye
 from real2sim.cameras.plate import Plate
 
-LEAST_IOU = 0.7
-LEAST_EDGES_SEEN = 0.5
-MOST_EDGE_PIXELS = 0.6
+LEAST_FEATURES, LEAST_NEAR_IOU = 0.5, 0.6
+"""Where silhouettes alone decide nothing: the share of features on the robot that move with it, and how well what moves
+near the robot is it."""
 MOST_POSITION_ERROR = 0.02
 """Metres: the error at which a camera counts as falsely accepted."""
 MOST_MOVED = 1.0
@@ -61,12 +61,16 @@ def _edges(picture: FloatArray) -> FloatArray:
 
 def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
     """Whether frames that the camera was not fitted to show the robot where it is drawn."""
+    followed = fit.feature_share is not None and fit.feature_share >= LEAST_FEATURES
     reason = ""
-    if fit.iou < LEAST_IOU or fit.edges_seen < LEAST_EDGES_SEEN or fit.edge_pixels > MOST_EDGE_PIXELS:
+    if not fit.outlined and not (followed and fit.near_iou >= LEAST_NEAR_IOU):
         reason = (
             f"the robot in {name} is not where its joints say: too little of it is seen, joint zeros or units are "
             f"wrong, pictures and joints are of different times, the picture is mirrored, or this is another robot"
         )
+    if followed and not fit.outlined:
+        metric = "robot mask IoU on held-out frames, near the robot"
+        return Gate(f"camera {name}", metric, fit.near_iou, LEAST_NEAR_IOU, not reason, reason)
     return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
 
 

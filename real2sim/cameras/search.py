@@ -136,7 +136,8 @@ def random_cameras(rng: np.random.Generator, count: int, width: int) -> tuple[Fl
     positions = targets + rng.uniform(*DISTANCE, count)[:, None] * toward
     rolls = rng.normal(0, 0.08, count)
     poses = np.stack([looking_at(p, t, r) for p, t, r in zip(positions, targets, rolls, strict=True)])
-    return poses, width * rng.uniform(*FOCAL, count)
+    # Lenses differ by ratios: as many wide ones as long ones.
+    return poses, width * np.exp(rng.uniform(*np.log(FOCAL), count))
 
 
 def _unlike(poses: FloatArray, order: NDArray[np.intp], best: int) -> list[int]:

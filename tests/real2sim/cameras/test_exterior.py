@@ -102,6 +102,7 @@ def test_a_rough_camera_becomes_sharp(truth: KnownTruth, robot: RobotSilhouette)
     cm, degrees = errors(found.camera, true)
     assert cm < 1.0
     assert degrees < 0.5
+    assert found.edges is not None
     assert found.edges.seen.mean() > 0.4
     # What it says of its own error is neither idle nor boastful; without the focal length it knows less.
     assert 0.05 < 100 * found.position_error < 3
