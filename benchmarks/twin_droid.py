@@ -1,8 +1,8 @@
 """What the camera stages make of real DROID episodes: no truth is known, so what counts is whether gates are right.
 
-    python benchmarks/twin_droid.py [--data ../shared/data/droid] [--exterior 3]
+    python benchmarks/twin_droid.py [--data ../shared/data/droid] [--wrist ID ...] [--exterior ID ...]
 
-Of every episode the wrist camera is solved; of the first few the exterior cameras too.
+Of the episodes named (of all, unless some are) the wrist camera is solved, or the exterior ones.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from common import as_json, in_own_process, write
 @dataclass(frozen=True)
 class Options:
     data: Path = Path("../shared/data/droid")
-    exterior: int = 3
-    """Episodes whose exterior cameras are solved."""
+    wrist: tuple[str, ...] = ()
+    """Episodes whose wrist camera is solved: ends of their ids. All, where none is named."""
+    exterior: tuple[str, ...] = ()
+    """Episodes whose exterior cameras are solved, alike."""
 
 
 def wrist(data: Path, id: str) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def wrist(data: Path, id: str) -> dict[str, Any]:
 
     from arena.contracts import InvalidInput
     from arena.episodes.ingest import ingest
+    from real2sim.build import BuildSettings
     from real2sim.cameras.gates import epipolar_gate, hand_eye_gate
     from real2sim.cameras.handeye import solve_hand_eye
     from real2sim.cameras.matching import match_frames
@@ -40,7 +43,8 @@ def wrist(data: Path, id: str) -> dict[str, Any]:
     found: dict[str, Any] = {"episode": id, "frames": len(film), "travel_cm": round(100 * travel, 1)}
     began = time.perf_counter()
     try:
-        fit = solve_hand_eye(match_frames(film), flange, film.shape[2], film.shape[1])
+        aspect = BuildSettings().aspect(episode, "wrist")
+        fit = solve_hand_eye(match_frames(film), flange, film.shape[2], film.shape[1], aspect=aspect)
     except InvalidInput as error:
         return {**found, "accepted": False, "reason": str(error)}
     gates = [epipolar_gate(fit), hand_eye_gate(fit)]
@@ -58,15 +62,20 @@ def wrist(data: Path, id: str) -> dict[str, Any]:
     }
 
 
-def exterior(data: Path, id: str, name: str) -> dict[str, Any]:
+def exterior(data: Path, id: str, name: str, lens: float | None) -> dict[str, Any]:
+    """A static camera's fit with its gates, and where it stands; `lens` is a focal length to begin with, in pixels."""
+    import numpy as np
+
     from arena.contracts import InvalidInput
     from arena.episodes.ingest import ingest
+    from real2sim.build import BuildSettings
     from real2sim.cameras import solve_exterior
     from real2sim.cameras.gates import certainty_gate, silhouette_gate
 
     episode = next(each for each in ingest(data).episodes if each.id == id)
+    began = time.perf_counter()
     try:
-        fit = solve_exterior(episode, name)
+        fit = solve_exterior(episode, name, lens=lens, aspect=BuildSettings().aspect(episode, name))
     except InvalidInput as error:
         return {"episode": id, "camera": name, "accepted": False, "reason": str(error)}
     gates = [silhouette_gate(fit, name), certainty_gate(fit, name)]
@@ -77,7 +86,27 @@ def exterior(data: Path, id: str, name: str) -> dict[str, Any]:
         "accepted": not reasons,
         "reason": "; ".join(reasons),
         "iou": round(fit.iou, 3),
+        "near_iou": round(fit.near_iou, 3),
+        "feature_share": None if fit.feature_share is None else round(fit.feature_share, 3),
+        "position_error_mm": round(1000 * fit.position_error, 2),
+        "focal": round(fit.camera.fx, 2),
+        "lens_given": lens is not None,
+        "position": np.round(fit.camera.camera_to_base[:3, 3], 3).tolist(),
+        "seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def exteriors_of(data: Path, id: str, names: list[str]) -> list[dict[str, Any]]:
+    """As a build does it: what is not found is tried again with a lens like that of what is."""
+    first = [in_own_process(exterior, data, id, name, None) for name in names]
+    lens = next((each["focal"] for each in first if each["accepted"]), None)
+    if lens is None:
+        return first
+    return [each if each["accepted"] else in_own_process(exterior, data, id, each["camera"], lens) for each in first]
+
+
+def _named(id: str, ends: tuple[str, ...]) -> bool:
+    return not ends or id.endswith(ends)
 
 
 def main(options: Options) -> None:
@@ -86,14 +115,14 @@ def main(options: Options) -> None:
     episodes = [each for each in ingest(options.data).episodes if each.joint_position is not None]
     wrists = []
     for episode in episodes:
-        if "wrist" in episode.cameras:
+        if "wrist" in episode.cameras and _named(episode.id, options.wrist):
             wrists.append(in_own_process(wrist, options.data, episode.id))
             print(wrists[-1], flush=True)
     exteriors = []
-    for episode in episodes[: options.exterior]:
-        for name in sorted(set(episode.cameras) - {"wrist"}):
-            exteriors.append(in_own_process(exterior, options.data, episode.id, name))
-            print(exteriors[-1], flush=True)
+    for episode in episodes:
+        if _named(episode.id, options.exterior):
+            exteriors += exteriors_of(options.data, episode.id, sorted(set(episode.cameras) - {"wrist"}))
+            print(exteriors[-2:], flush=True)
     accepted = [each for each in wrists if each["accepted"]]
     figures = {
         "wrist": wrists,

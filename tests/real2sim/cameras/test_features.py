@@ -16,7 +16,7 @@ from real2sim.cameras.features import FeatureProblem
 from real2sim.cameras.gates import LEAST_FEATURES
 from real2sim.cameras.matching import Matches
 from real2sim.silhouette import RobotSilhouette
-from real2sim.truth import KnownTruth, make_truth
+from real2sim.truth import FAULTS, KnownTruth, make_truth
 from tests.real2sim.cameras.test_exterior import errors, nudged
 
 SEED, NAME, FRAMES, ON_ROBOT = 1, "exterior_1", 16, 60
@@ -81,7 +81,11 @@ def problem(
 
 
 def a_problem(
-    truth: KnownTruth, rows: FloatArray, matches: Matches, monkeypatch: pytest.MonkeyPatch, offset: float = 0.0
+    truth: KnownTruth,
+    rows: FloatArray,
+    matches: Matches,
+    monkeypatch: pytest.MonkeyPatch,
+    offset: float | FloatArray = 0.0,
 ) -> FeatureProblem:
     monkeypatch.setattr(features, "match_frames", lambda film: matches)
     joints = np.asarray(truth.episode.joint_position)[rows] + offset
@@ -122,6 +126,19 @@ def test_joints_of_other_times_are_not_borne_out(
     try:
         fit = problem.solve(truth.exterior[NAME], free_focal=True)
         assert fit is None or fit.share < 0.5 * LEAST_FEATURES
+    finally:
+        problem.close()
+
+
+def test_wrong_joint_zeros_are_not_borne_out(
+    truth: KnownTruth, rows: FloatArray, matches: Matches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt = FAULTS["wrong joint offsets"](truth.episode, 0)
+    offset = (np.asarray(spoilt.joint_position) - np.asarray(truth.episode.joint_position))[0]
+    problem = a_problem(truth, rows, matches, monkeypatch, offset)
+    try:
+        fit = problem.solve(truth.exterior[NAME], free_focal=True)
+        assert fit is None or fit.share < 0.8 * LEAST_FEATURES
     finally:
         problem.close()
 
