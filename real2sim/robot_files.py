@@ -22,15 +22,22 @@ class RobotFiles:
 
 def panda_mjcf() -> Path:
     """robosuite's Panda. robosuite itself is not imported: its own dependencies hold numpy below 2."""
-    spec = importlib.util.find_spec("robosuite")
+    file = "models/assets/robots/panda/robot.xml"
+    return _installed("robosuite", file, "the Panda", "pip install --no-deps robosuite==1.5.2")
+
+
+def sawyer_with_claws() -> RobotFiles:
+    """Meta-World's own Sawyer, gripper included."""
+    return RobotFiles(_installed("metaworld", "assets/objects/xyz_base.xml", "the Sawyer", "pip install metaworld"))
+
+
+def _installed(package: str, file: str, whose: str, install: str) -> Path:
+    """A file of an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
     for root in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(root) / "models" / "assets" / "robots" / "panda" / "robot.xml"
-        if path.is_file():
+        if (path := Path(root) / file).is_file():
             return path
-    raise InvalidInput(
-        "the Panda's model is missing (models/assets/robots/panda/robot.xml of robosuite): "
-        "pip install --no-deps robosuite==1.5.2"
-    )
+    raise InvalidInput(f"{whose}'s model is missing ({file} of {package}): {install}")
 
 
 def panda_with_robotiq() -> RobotFiles:
@@ -56,7 +63,7 @@ def load_robot(files: RobotFiles) -> Any:
 
 def _read_model(path: Path) -> Any:
     """A file's model. Of meshes with one name the first is kept, which is what geometries that name it mean:
-    robosuite's Robotiq lists one twice, and its second file does not exist."""
+    robosuite's Robotiq lists one twice, and its second file does not exist. Mocap bodies are handles, not parts."""
     if not path.is_file():
         raise InvalidInput(f"the robot model {path} is missing")
     try:
@@ -69,6 +76,8 @@ def _read_model(path: Path) -> Any:
             mesh.delete()
         else:
             seen.add(mesh.name)
+    for body in [body for body in model.bodies if body.mocap]:
+        model.detach_body(body)
     for each in [*model.sensors, *model.actuators, *model.tendons, *model.equalities]:
         each.delete()
     return model

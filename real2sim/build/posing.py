@@ -15,6 +15,8 @@ from real2sim.cameras import solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, epipolar_gate, hand_eye_gate, silhouette_gate, steadiness
 from real2sim.cameras.handeye import solve_hand_eye
 from real2sim.cameras.matching import match_frames
+from real2sim.robot import ArmKinematics
+from real2sim.robots import robot_named
 from real2sim.twin.pictures import WRIST, flange_poses
 
 
@@ -63,7 +65,9 @@ class CameraStages:
     def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
         film = self._episode.cameras[WRIST].read()
         height, width = film.shape[1:3]
-        poses = flange_poses(np.asarray(self._episode.joint_position))
+        poses = flange_poses(
+            np.asarray(self._episode.joint_position), ArmKinematics(robot_named(self._episode.robot))
+        )
         focal = self._settings.focal(WRIST)
         fit = solve_hand_eye(match_frames(film), poses, width, height, seed=self._settings.seed, focal=focal)
         camera = Camera(width, height, fit.focal, fit.focal, width / 2, height / 2, fit.camera_to_flange)

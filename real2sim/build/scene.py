@@ -10,6 +10,7 @@ import numpy as np
 
 from arena.contracts import FloatArray
 from real2sim.build.freespace import before_robot, behind_workspace
+from real2sim.robots import Robot
 from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.nerfstudio import Dataset
@@ -42,9 +43,13 @@ class Prepared:
 
 
 def prepare(
-    views: Sequence[View], plane: SupportPlane, things: Sequence[TwinObject], robots: Mapping[str, FloatArray]
+    views: Sequence[View],
+    plane: SupportPlane,
+    things: Sequence[TwinObject],
+    arm: Robot,
+    robots: Mapping[str, FloatArray],
 ) -> Prepared:
-    """`robots` are the static cameras' `freespace.robot_depths`. Every seventh view of the wrist is held out."""
+    """`robots` are, of `arm`, the static cameras' `freespace.robot_depths`. Every seventh view of the wrist is held out."""
     moving = [view for view in views if view.name.startswith("wrist/")]
     held_out = moving[3::HELD_OUT_EVERY]
     kept = [view for view in views if all(view is not other for other in held_out)]
@@ -55,7 +60,7 @@ def prepare(
     depths, off_plane = np.where(flat > 0, flat, swept), np.where(flat > 0, 0.0, swept)
     for index, view in enumerate(kept):
         if _camera(view) in robots:
-            depths[index] = behind_workspace(view, robots[_camera(view)], flat[index], things)
+            depths[index] = behind_workspace(view, arm, robots[_camera(view)], flat[index], things)
             off_plane[index] = np.where(flat[index] > 0, 0.0, depths[index])
     parts = [
         (texture.points[texture.known], texture.colors[texture.known]),

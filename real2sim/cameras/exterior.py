@@ -14,6 +14,7 @@ from real2sim.cameras.align import OFTEN, SHARP, Aligned, Shots, align, find_edg
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
+from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 
 LEAST_FRAMES = 12
@@ -46,7 +47,7 @@ class ExteriorFit:
 def solve_exterior(
     episode: Episode, name: str, *, seed: int = 0, focal: float | None = None, progress: Progress | None = None
 ) -> ExteriorFit:
-    """The camera `name` of an episode of a Panda, in the robot's base frame, with no initial guess.
+    """The camera `name` of an episode, in the robot's base frame, with no initial guess.
 
     The principal point is the picture's middle and pixels are square. `focal` in pixels, where it is known. Raises
     `InvalidInput` for an episode without joints, with too few frames, or whose film does not show the robot move.
@@ -58,12 +59,14 @@ def solve_exterior(
     if changed.mean() < 0.003:
         raise InvalidInput(f"camera {name} of {episode.id} does not show the robot move: choose another camera")
     height, width = film.shape[1:3]
-    robot = RobotSilhouette(SHARP * width, SHARP * height)
+    kind = robot_named(episode.robot)
+    robot = RobotSilhouette(SHARP * width, SHARP * height, kind)
     try:
         spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
         points = surface_points(robot, joints[coarse], gripper[coarse], COARSE_POINTS, seed)
         everywhere = surface_points(robot, joints[spread[::2]], gripper[spread[::2]], COARSE_POINTS // 2, seed)
-        starts = find_starts(Evidence.of(points, changed, everywhere), seed, focal=focal, progress=progress)
+        evidence = Evidence.of(points, changed, everywhere, kind.workspace)
+        starts = find_starts(evidence, seed, focal=focal, progress=progress)
         shots = Shots(film, joints, gripper, plate, (joints[spread], gripper[spread]))
         found = []
         likely = [each for each in starts if each[0] > starts[0][0] - RIVAL]

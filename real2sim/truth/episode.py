@@ -10,8 +10,9 @@ import numpy as np
 from arena.contracts import Episode, FloatArray, Frames, Source
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
-from real2sim.panda import VISUAL_GROUP, JointSetter
+from real2sim.joints import JointSetter
 from real2sim.robot import PandaKinematics
+from real2sim.robots import PANDA
 from real2sim.silhouette import Eye
 from real2sim.truth.motion import random_motion
 from real2sim.truth.scene import SCENE_GROUP, TrueObject, random_cameras, random_scene
@@ -79,7 +80,7 @@ def make_truth(
     cartesian = PandaKinematics().forward(joints)
     blind = _without_pictures(seed, joints, cartesian, gripper)
     truth = KnownTruth(blind, cameras.exterior, cameras.wrist, tuple(objects))
-    eye, data, setter = Eye(model, width, height, (VISUAL_GROUP, SCENE_GROUP)), mujoco.MjData(model), JointSetter(model)
+    eye, data, setter = Eye(model, width, height, (PANDA.visual_group, SCENE_GROUP)), mujoco.MjData(model), JointSetter(model)
     films: dict[str, list[Frames]] = {name: [] for name in (*cameras.exterior, "wrist")}
     for t in range(frames):
         if progress is not None:

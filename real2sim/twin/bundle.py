@@ -25,7 +25,7 @@ from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.twin.carve import Mesh
 from real2sim.twin.color import ColorResponse
-from real2sim.twin.control import Servo
+from real2sim.twin.control import GripperServo, Servo
 from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.render import Look
 from real2sim.twin.solids import SHAPES, Shape
@@ -69,6 +69,7 @@ class Twin:
     beginning: Beginning
     looks: Mapping[str, Look] = field(default_factory=dict)
     servo: Servo = field(default_factory=Servo)
+    gripper: GripperServo = field(default_factory=GripperServo)
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,7 +98,8 @@ def save_twin(folder: Path, twin: Twin) -> None:
         "looks": {name: asdict(look) for name, look in twin.looks.items()},
         "objects": [_object_facts(thing) for thing in twin.objects],
         "plane": {**asdict(twin.plane), "normal": twin.plane.normal.tolist(), "outline": None},
-        "servo": {**asdict(twin.servo), "residual": twin.servo.residual if np.isfinite(twin.servo.residual) else None},
+        "servo": _known(asdict(twin.servo)),
+        "gripper": _known(asdict(twin.gripper)),
         "beginning": {**asdict(twin.beginning), "joint_position": np.asarray(twin.beginning.joint_position).tolist()},
         "origin": dict(twin.origin),
         "files": {name: _sha256(folder / name) for name in _file_names(twin)},
@@ -125,11 +127,22 @@ def load_twin(folder: Path) -> Twin:
             wrist=None if manifest["wrist"] is None else camera_of(manifest["wrist"]),
             beginning=_beginning(manifest["beginning"]),
             looks={name: _look(facts) for name, facts in manifest["looks"].items()},
-            servo=Servo(**{key: value for key, value in manifest["servo"].items() if value is not None}),
+            servo=Servo(**_told(manifest["servo"])),
+            gripper=GripperServo(**_told(manifest.get("gripper", {}))),
             origin=manifest["origin"],
         )
     except (KeyError, TypeError, AttributeError, ValueError, OSError, SafetensorError) as error:
         raise InvalidInput(f"the twin in {folder} cannot be read ({error!r}): build it again") from error
+
+
+def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """NaN is no JSON."""
+    return {key: None if value != value else value for key, value in facts.items()}
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in facts.items() if value is not None}
+    return known | ({"sag": tuple(map(tuple, known["sag"]))} if "sag" in known else {})
 
 
 def twin_sha256(folder: Path) -> str:

@@ -20,8 +20,8 @@ from arena.contracts import (
     WorldCard,
     WorldStep,
 )
-from real2sim.robot import PandaKinematics
-from real2sim.robot_files import panda_with_robotiq
+from real2sim.robot import ArmKinematics
+from real2sim.robots import robot_named
 from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import MANIFEST, Twin, load_twin, read_manifest, twin_sha256
 from real2sim.twin.physics import TwinPhysics
@@ -61,7 +61,8 @@ class TwinWorld:
     def __init__(self, twins: Mapping[str, Twin], name: str = "twin", sha256: str = "") -> None:
         self._twins = dict(twins)
         self._card = _card(self._twins, name, sha256)
-        self._kinematics = PandaKinematics()
+        self._robot = robot_named(self._card.robot)
+        self._kinematics = ArmKinematics(self._robot)
         self._built: dict[str, TwinPhysics] = {}
         self._pictures: dict[str, TwinPictures] = {}
         self._trials: list[_Trial] = []
@@ -102,7 +103,7 @@ class TwinWorld:
         for trial, chunk in zip(self._trials, chunks, strict=True):
             instants = []
             for action in np.asarray(chunk.values, dtype=np.float64):
-                trial.told = self._kinematics.nearest(action[:6], trial.told)
+                trial.told = self._kinematics.nearest(trial.arm.servo.heading(action[:6]), trial.told)
                 trial.arm.follow(trial.told, float(action[6]), 1 / self.card.fps)
                 instants.append(trial.instant)
             passed.append(instants)
@@ -139,9 +140,9 @@ class TwinWorld:
     def _begin(self, scene: Scene, seed: int) -> _Trial:
         key, twin = scene.episode_id, self._twins[scene.episode_id]
         if key not in self._built:
-            self._built[key] = TwinPhysics(twin.plane, twin.objects, panda_with_robotiq())
+            self._built[key] = TwinPhysics(twin.plane, twin.objects, self._robot)
         physics = self._built[key].drawn(seed)
-        arm = Arm(physics.model, physics.data, twin.servo)
+        arm = Arm(physics.model, physics.data, twin.servo, self._robot, twin.gripper)
         arm.place(twin.beginning.joint_position, twin.beginning.gripper_position)
         return _Trial(key, scene.instruction, physics, arm, np.array(twin.beginning.joint_position))
 
