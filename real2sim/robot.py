@@ -28,7 +28,7 @@ class ArmKinematics:
     """
 
     def __init__(self, robot: Robot) -> None:
-        self._name = robot.name
+        self.robot, self._name = robot, robot.name
         self._model = _skeleton(robot)
         self._data = mujoco.MjData(self._model)
         self._body, self._tool = self._model.body(robot.tool_body).id, robot.tool
@@ -128,7 +128,8 @@ class PandaKinematics(ArmKinematics):
 
 def _skeleton(robot: Robot) -> Any:
     """The arm's model reduced to bodies and joints: reading the meshes would take seconds."""
-    spec = load_robot(RobotFiles(robot.files().model))
+    files = robot.files()
+    spec = load_robot(RobotFiles(files.model, stand=files.stand))
     for each in [*spec.geoms, *spec.meshes]:
         each.delete()
     # Parts whose masses were those of their meshes.

@@ -13,11 +13,13 @@ from real2sim.engine import mujoco
 
 @dataclass(frozen=True)
 class RobotFiles:
-    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`."""
+    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`. Bodies of `stand` are
+    left out: what a robot stands on is for the scene to show, which may hide it behind a table."""
 
     model: Path
     gripper: Path | None = None
     mount: str = "right_hand"
+    stand: tuple[str, ...] = ()
 
 
 def panda_mjcf() -> Path:
@@ -28,7 +30,8 @@ def panda_mjcf() -> Path:
 
 def sawyer_with_claws() -> RobotFiles:
     """Meta-World's own Sawyer, gripper included."""
-    return RobotFiles(_installed("metaworld", "assets/objects/xyz_base.xml", "the Sawyer", "pip install metaworld"))
+    file = _installed("metaworld", "assets/objects/xyz_base.xml", "the Sawyer", "pip install metaworld")
+    return RobotFiles(file, stand=("controller_box", "pedestal_feet", "torso", "pedestal"))
 
 
 def _installed(package: str, file: str, whose: str, install: str) -> Path:
@@ -52,6 +55,8 @@ def load_robot(files: RobotFiles) -> Any:
     Raises `InvalidInput` for files that MuJoCo cannot read, and for a body that is not there.
     """
     robot = _read_model(files.model)
+    for name in files.stand:
+        robot.detach_body(robot.body(name))
     if files.gripper is not None:
         body = robot.body(files.mount)
         if body is None:

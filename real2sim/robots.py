@@ -44,7 +44,7 @@ class Robot:
     `names` is what datasets call it. `joints` are its arm's, in the order of `joint_position`. What `cartesian_position`
     says is the pose `tool` `(4, 4)`, in the frame of the body `tool_body`. Geoms of `visual_group` are looked at; `sites`
     says whether its sites are, too. `torque` `(7,)` Nm is what its motors give. `shoulder` `(3,)` and `reach` m are the
-    middle and the radius of all that it can touch; `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
+    middle and the radius of all that it can touch. The wrist camera goes with the tool; a `level_camera` does not turn with it. `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
     """
 
     names: tuple[str, ...]
@@ -59,6 +59,7 @@ class Robot:
     workspace: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
     visual_group: int = 1
     sites: bool = False
+    level_camera: bool = False
 
     @property
     def name(self) -> str:
@@ -127,6 +128,9 @@ SAWYER = Robot(
     # Of 1.26 m, and what its claws reach further.
     reach=1.4,
     workspace=((-0.4, 0.4), (0.4, 0.9), (0.0, 0.5)),
+    # Its claws' tips are marked by them.
+    sites=True,
+    level_camera=True,
 )
 """Meta-World's: Rethink's Sawyer with two sliding claws."""
 

@@ -16,7 +16,7 @@ from real2sim.robot import ArmKinematics
 from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.views import View
-from real2sim.twin.pictures import flange_poses, wrist_camera_at
+from real2sim.twin.pictures import mount_poses, wrist_camera_at
 
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35
@@ -34,7 +34,7 @@ def posed_views(episode: Episode, exterior: Mapping[str, Camera], wrist: Camera 
         views += _exterior_views(robot_kind, episode.cameras[name].read(), name, camera, joints, gripper)
     if wrist is None:
         return views
-    film, flange = episode.cameras["wrist"].read(), flange_poses(joints, ArmKinematics(robot_kind))
+    film, flange = episode.cameras["wrist"].read(), mount_poses(joints, ArmKinematics(robot_kind))
     robot = RobotSilhouette(wrist.width, wrist.height, robot_kind)
     try:
         for frame in np.sort(farthest(joints, count)):

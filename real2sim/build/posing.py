@@ -17,7 +17,7 @@ from real2sim.cameras.handeye import solve_hand_eye
 from real2sim.cameras.matching import match_frames
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
-from real2sim.twin.pictures import WRIST, flange_poses
+from real2sim.twin.pictures import WRIST, mount_poses
 
 
 class CameraStages:
@@ -65,7 +65,7 @@ class CameraStages:
     def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
         film = self._episode.cameras[WRIST].read()
         height, width = film.shape[1:3]
-        poses = flange_poses(
+        poses = mount_poses(
             np.asarray(self._episode.joint_position), ArmKinematics(robot_named(self._episode.robot))
         )
         focal = self._settings.focal(WRIST)

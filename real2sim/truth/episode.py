@@ -10,6 +10,7 @@ import numpy as np
 from arena.contracts import Episode, FloatArray, Frames, Source
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
+from real2sim.frames import MemoryFrames
 from real2sim.joints import JointSetter
 from real2sim.robot import PandaKinematics
 from real2sim.robots import PANDA
@@ -21,20 +22,6 @@ FPS = 5.0
 OBJECTS = 3
 
 Progress = Callable[[int, int, str], None]
-
-
-class MemoryFrames:
-    """Frames of one camera that are in memory already (`arena.contracts.FrameSource`)."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        return self._frames.shape  # type: ignore[return-value]
-
-    def read(self, start: int = 0, stop: int | None = None) -> Frames:
-        return self._frames[start:stop]
 
 
 @dataclass(frozen=True)

@@ -101,13 +101,13 @@ def identify_tool_servo(films: Sequence[tuple[FloatArray, FloatArray]], fps: flo
         return sag.T, b - a @ sag
 
     def servo(values: FloatArray) -> Servo:
-        frequency, damping = np.exp(np.clip(values[:2], np.log([2.0, 0.3]), np.log([100.0, 3.0])))
+        frequency, damping = np.exp(np.clip(values[:2], np.log([3.0, 0.5]), np.log([25.0, 2.0])))
         return Servo(float(frequency), float(damping), float(np.clip(values[2], 0.0, 0.3)))
 
     def residual(values: FloatArray) -> float:
         return float(np.abs(sagging(servo(values))[1][:, :3]).mean())
 
-    starts = [np.array([np.log(f), 0.0, delay]) for f in (10.0, 25.0) for delay in (0.0, 0.05)]
+    starts = [np.array([np.log(f), 0.0, delay]) for f in (10.0, 20.0) for delay in (0.0, 0.05)]
     best = min(starts, key=residual)
     found = servo(minimize(residual, best, method="Nelder-Mead", options={"maxfev": 120, "xatol": 1e-3}).x)
     sag, left = sagging(found)

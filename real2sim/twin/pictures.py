@@ -63,7 +63,7 @@ class TwinPictures:
             return [self._twin.exterior[name]] * len(instants)
         wrist, joint_position = self._twin.wrist, np.stack([instant.joint_position for instant in instants])
         assert wrist is not None, "only a camera that the twin has is asked for"
-        return [wrist_camera_at(wrist, pose) for pose in flange_poses(joint_position, self._kinematics)]
+        return [wrist_camera_at(wrist, pose) for pose in mount_poses(joint_position, self._kinematics)]
 
     def _robot(self, cameras: Sequence[Camera], instants: Sequence[Instant]) -> RobotImages:
         size = cameras[0].width, cameras[0].height
@@ -90,6 +90,15 @@ def flange_poses(joint_position: FloatArray, kinematics: ArmKinematics) -> Float
     return poses
 
 
-def wrist_camera_at(wrist: Camera, flange_to_base: FloatArray) -> Camera:
-    """The wrist camera, whose pose is that on the flange, in the base frame."""
-    return replace(wrist, camera_to_base=flange_to_base @ wrist.camera_to_base)
+def mount_poses(joint_position: FloatArray, kinematics: ArmKinematics) -> FloatArray:
+    """`(T, 4, 4)`, what the wrist camera is fixed to in the base frame, of joints `(T, 7)` in rad: the flange, or where
+    the flange is, level."""
+    poses = flange_poses(joint_position, kinematics)
+    if kinematics.robot.level_camera:
+        poses[:, :3, :3] = np.eye(3)
+    return poses
+
+
+def wrist_camera_at(wrist: Camera, mount_to_base: FloatArray) -> Camera:
+    """The wrist camera, whose pose is that on its mount, in the base frame."""
+    return replace(wrist, camera_to_base=mount_to_base @ wrist.camera_to_base)

@@ -16,7 +16,7 @@ from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.library import covariances
 from real2sim.twin.bundle import Twin
 from real2sim.twin.paint import base_colors
-from real2sim.twin.pictures import flange_poses, kinematics_of, wrist_camera_at
+from real2sim.twin.pictures import kinematics_of, mount_poses, wrist_camera_at
 
 FRUSTUM = 0.08
 """Metres."""
@@ -39,8 +39,8 @@ def serve(twin: Twin, host: str, port: int) -> Any:
     for name, camera in twin.exterior.items():
         _add_camera(server, name, camera)
     if twin.wrist is not None:
-        flange = flange_poses(twin.beginning.joint_position[None], kinematics_of(twin))[0]
-        _add_camera(server, "wrist", wrist_camera_at(twin.wrist, flange))
+        mount = mount_poses(twin.beginning.joint_position[None], kinematics_of(twin))[0]
+        _add_camera(server, "wrist", wrist_camera_at(twin.wrist, mount))
     _add_robot(server, twin)
     server.scene.set_up_direction(tuple(twin.plane.normal))
     server.initial_camera.position = tuple(np.array([1.3, 1.0, 0.9]))
