@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from arena.contracts import FloatArray
 from real2sim.build.freespace import before_robot, behind_workspace
@@ -54,7 +55,7 @@ def prepare(
     held_out = moving[3::HELD_OUT_EVERY]
     kept = [view for view in views if all(view is not other for other in held_out)]
     swept = sweep_depths(kept, SweepSettings())
-    on_things, colors_on_things = _things_points(things, kept)
+    on_things, colors_on_things = things_points(things, kept)
     texture = plane_texture(kept, plane.normal, plane.height, plane.outline, on_things, PLANE_SPACING)
     flat = plane_depths(kept, texture)
     depths, off_plane = np.where(flat > 0, flat, swept), np.where(flat > 0, 0.0, swept)
@@ -107,7 +108,7 @@ def _camera(view: View) -> str:
     return view.name.partition("/")[0]
 
 
-def _things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[FloatArray, FloatArray]:
+def things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[FloatArray, FloatArray]:
     """Points on the things' surfaces `(N, 3)` m, and the medians of their colours in the views that face them."""
     points, colors = [np.zeros((0, 3))], [np.zeros((0, 3))]
     for thing in things:
@@ -136,5 +137,8 @@ def _seen(points: FloatArray, normals: FloatArray, views: Sequence[View]) -> Flo
         seen[index, usable] = view.image[row[usable], column[usable]] / 255
     known = np.isfinite(seen[..., 0]).any(0)
     colors = np.full((len(points), 3), 0.5)
-    colors[known] = np.nanmedian(seen[:, known], axis=0)
+    if known.any():
+        colors[known] = np.nanmedian(seen[:, known], axis=0)
+        # A side that no view faces looks like the nearest that one does.
+        colors[~known] = colors[known][cKDTree(points[known]).query(points[~known])[1]]
     return colors

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera
-from real2sim.cameras.align import OFTEN, SHARP, Aligned, Shots, align, find_edges, outline_of, presence
+from real2sim.cameras.align import OFTEN, SHARP, Aligned, Edges, Shots, align, find_edges, outline_of, presence
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
@@ -76,6 +76,19 @@ def solve_exterior(
             aligned = align(robot, shots.taken(fine), start, focal is None)
             found.append(_measured(robot, shots.taken(held_out), aligned, score))
         return max(found, key=lambda fit: fit.iou)
+    finally:
+        robot.close()
+
+
+def check_exterior(episode: Episode, name: str, camera: Camera) -> ExteriorFit:
+    """How well an episode bears out a camera that its dataset knows. Raises `InvalidInput` as `solve_exterior` does."""
+    film, joints, gripper = recorded(episode, name)
+    robot = RobotSilhouette(SHARP * camera.width, SHARP * camera.height, robot_named(episode.robot))
+    spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
+    shots = Shots(film, joints, gripper, Plate.of(film), (joints[spread], gripper[spread]))
+    try:
+        nothing = Edges(np.zeros(0), np.zeros(0, bool))
+        return _measured(robot, shots.taken(_chosen_frames(joints)[2]), Aligned(camera, nothing, 0.0), 0.0)
     finally:
         robot.close()
 

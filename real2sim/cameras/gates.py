@@ -12,6 +12,7 @@ from real2sim.cameras.handeye import HandEye
 from real2sim.cameras.plate import Plate
 
 LEAST_IOU = 0.7
+LEAST_GIVEN_IOU = 0.55
 LEAST_EDGES_SEEN = 0.5
 MOST_EDGE_PIXELS = 0.6
 MOST_POSITION_ERROR = 0.02
@@ -68,6 +69,13 @@ def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
             f"wrong, pictures and joints are of different times, the picture is mirrored, or this is another robot"
         )
     return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
+
+
+def given_gate(fit: ExteriorFit, name: str) -> Gate:
+    """Whether the films bear out a camera that the dataset gave. It was not fitted to them, and things that lie about
+    in pooled episodes count against it, so less is asked."""
+    reason = "" if fit.iou >= LEAST_GIVEN_IOU else f"the robot in {name} is not where the dataset's camera sees it"
+    return Gate(f"camera {name}", "robot mask IoU of the given camera", fit.iou, LEAST_GIVEN_IOU, not reason, reason)
 
 
 def certainty_gate(fit: ExteriorFit, name: str) -> Gate:
