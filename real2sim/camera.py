@@ -10,6 +10,10 @@ import numpy as np
 
 from arena.contracts import FloatArray, InvalidInput
 
+CALIBRATION = "calibration"
+"""In an episode's metadata: `camera_facts` by the camera's name, where its dataset knows them. Of the wrist camera the
+pose is that on its mount."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -79,6 +83,11 @@ class Camera:
 def camera_facts(camera: Camera) -> dict[str, Any]:
     """A camera as JSON."""
     return {**vars(camera), "camera_to_base": np.asarray(camera.camera_to_base).tolist()}
+
+
+def calibrated(metadata: Mapping[str, Any]) -> dict[str, Camera]:
+    """The cameras that an episode's metadata tell of; none where they do not."""
+    return {name: camera_of(facts) for name, facts in dict(metadata.get(CALIBRATION, {})).items()}
 
 
 def camera_of(facts: Mapping[str, Any]) -> Camera:

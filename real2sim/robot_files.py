@@ -13,24 +13,34 @@ from real2sim.engine import mujoco
 
 @dataclass(frozen=True)
 class RobotFiles:
-    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`."""
+    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`. Bodies of `stand` are
+    left out: what a robot stands on is for the scene to show, which may hide it behind a table."""
 
     model: Path
     gripper: Path | None = None
     mount: str = "right_hand"
+    stand: tuple[str, ...] = ()
 
 
 def panda_mjcf() -> Path:
     """robosuite's Panda. robosuite itself is not imported: its own dependencies hold numpy below 2."""
-    spec = importlib.util.find_spec("robosuite")
+    file = "models/assets/robots/panda/robot.xml"
+    return _installed("robosuite", file, "the Panda", "pip install --no-deps robosuite==1.5.2")
+
+
+def sawyer_with_claws() -> RobotFiles:
+    """Meta-World's own Sawyer, gripper included."""
+    file = _installed("metaworld", "assets/objects/xyz_base.xml", "the Sawyer", "pip install metaworld")
+    return RobotFiles(file, stand=("controller_box", "pedestal_feet", "torso", "pedestal"))
+
+
+def _installed(package: str, file: str, whose: str, install: str) -> Path:
+    """A file of an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
     for root in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(root) / "models" / "assets" / "robots" / "panda" / "robot.xml"
-        if path.is_file():
+        if (path := Path(root) / file).is_file():
             return path
-    raise InvalidInput(
-        "the Panda's model is missing (models/assets/robots/panda/robot.xml of robosuite): "
-        "pip install --no-deps robosuite==1.5.2"
-    )
+    raise InvalidInput(f"{whose}'s model is missing ({file} of {package}): {install}")
 
 
 def panda_with_robotiq() -> RobotFiles:
@@ -45,6 +55,8 @@ def load_robot(files: RobotFiles) -> Any:
     Raises `InvalidInput` for files that MuJoCo cannot read, and for a body that is not there.
     """
     robot = _read_model(files.model)
+    for name in files.stand:
+        robot.detach_body(robot.body(name))
     if files.gripper is not None:
         body = robot.body(files.mount)
         if body is None:
@@ -56,7 +68,7 @@ def load_robot(files: RobotFiles) -> Any:
 
 def _read_model(path: Path) -> Any:
     """A file's model. Of meshes with one name the first is kept, which is what geometries that name it mean:
-    robosuite's Robotiq lists one twice, and its second file does not exist."""
+    robosuite's Robotiq lists one twice, and its second file does not exist. Mocap bodies are handles, not parts."""
     if not path.is_file():
         raise InvalidInput(f"the robot model {path} is missing")
     try:
@@ -69,6 +81,8 @@ def _read_model(path: Path) -> Any:
             mesh.delete()
         else:
             seen.add(mesh.name)
+    for body in [body for body in model.bodies if body.mocap]:
+        model.detach_body(body)
     for each in [*model.sensors, *model.actuators, *model.tendons, *model.equalities]:
         each.delete()
     return model

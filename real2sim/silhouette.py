@@ -13,7 +13,9 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
-from real2sim.panda import VISUAL_GROUP, JointSetter, panda_spec
+from real2sim.joints import JointSetter
+from real2sim.robot_files import load_robot
+from real2sim.robots import PANDA, Robot
 
 EYE = "eye"
 NEAR, FAR = 0.02, 20.0
@@ -27,10 +29,10 @@ BOARD_FLAGS = ("SHADOW", "REFLECTION", "HAZE", "FOG", "SKYBOX")
 class Eye:
     """One camera in a model that can be put anywhere, with any intrinsics. `add_eye` adds it to a spec.
 
-    Only geoms of `groups` are drawn, and neither sites nor joints.
+    Only geoms of `groups` are drawn, sites where `sites` says so, and no joints.
     """
 
-    def __init__(self, model: Any, width: int, height: int, groups: tuple[int, ...]) -> None:
+    def __init__(self, model: Any, width: int, height: int, groups: tuple[int, ...], sites: bool = False) -> None:
         self.width, self.height = width, height
         self._model, self._id = model, model.camera(EYE).id
         model.stat.extent = 1.0
@@ -43,7 +45,8 @@ class Eye:
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = False
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = [int(group in groups) for group in range(6)]
-        self._option.sitegroup[:] = 0
+        self._option.sitegroup[1:] = 0
+        self._option.sitegroup[0] = int(sites)
         # Renderers that are left to the garbage collector at exit outlive EGL and print tracebacks. What is registered
         # last runs first: EGL's own end was registered when the renderer was made.
         self.close = weakref.finalize(self, self._renderer.close)
@@ -92,16 +95,18 @@ def add_eye(spec: Any) -> None:
 
 
 class RobotSilhouette:
-    """The Panda alone, in the base frame, from any camera of one picture size."""
+    """A robot alone, in its base frame, from any camera of one picture size."""
 
-    def __init__(self, width: int, height: int) -> None:
-        spec = panda_spec()
+    def __init__(self, width: int, height: int, robot: Robot = PANDA) -> None:
+        spec = load_robot(robot.files())
         add_eye(spec)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         self.width, self.height = width, height
-        self._set = JointSetter(self.model)
-        self._eye = Eye(self.model, width, height, (VISUAL_GROUP,))
+        self.kind = robot
+        self.visual_group = robot.visual_group
+        self._set = JointSetter(self.model, robot)
+        self._eye = Eye(self.model, width, height, (robot.visual_group,), robot.sites)
 
     def depth(self, camera: Camera, joint_position: FloatArray, gripper_position: float) -> NDArray[np.float32]:
         """`(H, W)` metres along the optical axis, infinite beside the robot. `joint_position` is `(7,)` in rad."""

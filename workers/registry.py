@@ -100,15 +100,11 @@ class Workshop:
 
     def kinematics(self, robot: str) -> Kinematics | None:
         """The geometry of a robot, for policies that command its joints. None for robots that we have none of."""
-        if robot not in ("panda", "droid"):
-            return None
+        from real2sim.robot import ArmKinematics
+        from real2sim.robots import ROBOTS
 
-        def panda() -> Kinematics:
-            from real2sim.robot import PandaKinematics
-
-            return PandaKinematics()
-
-        return cast(Kinematics, self._keep("kinematics", robot, panda))
+        known = next((each for each in ROBOTS if robot in each.names), None)
+        return None if known is None else cast(Kinematics, self._keep("kinematics", robot, lambda: ArmKinematics(known)))
 
     def inverse_kinematics(self, robot: str) -> InverseKinematics | None:
         """The same backwards, for data in joint spaces."""

@@ -22,6 +22,7 @@ from real2sim.build.verify import drive, picture_of, replay
 from real2sim.camera import Camera, camera_facts, camera_of
 from real2sim.cameras.exterior import recorded
 from real2sim.cameras.gates import Gate
+from real2sim.robots import robot_named
 from real2sim.splats.fit import Progress
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
@@ -68,7 +69,7 @@ def build_twin(
     """A twin of the scene of `episode` in the folder `out`, and `report.json` and `replay.png` beside it.
 
     A second call goes on where the first was cut off. Raises `InvalidInput` for an episode that no twin can be made
-    of, whatever its pictures show: without joints in rad, with too few frames, or of another robot than the Panda.
+    of, whatever its pictures show: without joints in rad, with too few frames, or of a robot that is not known.
     """
     settings = settings or BuildSettings()
     exterior = sorted(name for name in episode.cameras if name != WRIST)
@@ -89,8 +90,7 @@ def build_twin(
 
 
 def _check(episode: Episode, exterior: list[str]) -> None:
-    if episode.robot not in ("", "panda", "droid"):
-        raise InvalidInput(f"{episode.id} is of a {episode.robot!r}: twins are made of episodes of the Panda ('panda')")
+    robot_named(episode.robot)
     if not exterior and WRIST not in episode.cameras:
         raise InvalidInput(f"{episode.id} has no camera: a twin needs the films of the episode")
     for name in episode.cameras:
@@ -198,7 +198,9 @@ class _Chain:
     ) -> None:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             robots = {name: robot_depths(self._episode, camera) for name, camera in cameras.items()}
-            scene, quality = fit_scene(prepare(views, plane, things, robots), robots, self._engine)
+            scene, quality = fit_scene(
+                prepare(views, plane, things, robot_named(self._episode.robot), robots), robots, self._engine
+            )
             write_ply(self._ledger.path("scene.ply"), scene)
             value = float(np.median(quality)) if len(quality) else 0.0
             reason = (
@@ -250,7 +252,7 @@ class _Chain:
             gripper_position=float(np.asarray(episode.gripper_position)[0, 0]),
             instruction=episode.instruction,
             fps=float(episode.fps),
-            robot=episode.robot or "panda",
+            robot=robot_named(episode.robot).name,
             episode_id=episode.id,
             task=episode.task,
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from arena.contracts import Episode, FloatArray
 from real2sim.camera import Camera
+from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.planar import pixel_rays
@@ -24,14 +25,12 @@ from real2sim.twin.objects import TwinObject
 FRAMES = 60
 BEFORE, BEHIND = 0.03, 0.15
 """Metres: what is this far before the robot is no part of the scene; what has no depth is this far behind it."""
-SHOULDER, REACH = np.array([0.0, 0.0, 0.333]), 1.2
-"""Metres, of the Panda, in the base frame; the flange reaches 0.855, the gripper and what it holds the rest."""
 
 
 def robot_depths(episode: Episode, camera: Camera) -> FloatArray:
     """`(H, W)` m: the farthest that the robot's surface was in each pixel of a static camera, 0 where it never was."""
     joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
-    robot = RobotSilhouette(camera.width, camera.height)
+    robot = RobotSilhouette(camera.width, camera.height, robot_named(episode.robot))
     farthest = np.zeros((camera.height, camera.width))
     try:
         for t in np.unique(np.linspace(0, len(joints) - 1, FRAMES).astype(int)):
@@ -42,14 +41,16 @@ def robot_depths(episode: Episode, camera: Camera) -> FloatArray:
     return farthest
 
 
-def behind_workspace(view: View, robot: FloatArray, known: FloatArray, things: Sequence[TwinObject]) -> FloatArray:
-    """`(H, W)` m for a static camera: `known` where that is positive, elsewhere behind all that the arm can reach, and
-    0 (not known) where things are."""
+def behind_workspace(
+    view: View, arm: Robot, robot: FloatArray, known: FloatArray, things: Sequence[TwinObject]
+) -> FloatArray:
+    """`(H, W)` m for a static camera: `known` where that is positive, elsewhere behind all that `arm` can reach, and
+    0 (not known) where things are. `robot` is what `robot_depths` gives."""
     camera = view.camera
-    rays, position = pixel_rays(camera), camera.camera_to_base[:3, 3] - SHOULDER
+    rays, position = pixel_rays(camera), camera.camera_to_base[:3, 3] - arm.shoulder
     # Where each ray leaves the sphere around the shoulder; rays that pass it by are as deep as its middle.
     square, product = (rays**2).sum(axis=-1), rays @ position
-    root = np.maximum(product**2 - square * (position @ position - REACH**2), 0.0)
+    root = np.maximum(product**2 - square * (position @ position - arm.reach**2), 0.0)
     leaves = np.maximum((-product + np.sqrt(root)) / square, robot + BEHIND)
     return np.where(known > 0, known, np.where(_on_things(camera, things), 0.0, leaves))
 

@@ -12,9 +12,11 @@ from arena.contracts import Episode, FloatArray
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
 from real2sim.cameras.plate import Plate
+from real2sim.robot import ArmKinematics
+from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.views import View
-from real2sim.twin.pictures import flange_poses, wrist_camera_at
+from real2sim.twin.pictures import mount_poses, wrist_camera_at
 
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35
@@ -26,13 +28,14 @@ AROUND_ROBOT = 2
 def posed_views(episode: Episode, exterior: Mapping[str, Camera], wrist: Camera | None, count: int) -> list[View]:
     """Of each exterior camera its plate and two frames, and `count` frames of the wrist camera that are far apart."""
     joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
+    robot_kind = robot_named(episode.robot)
     views: list[View] = []
     for name, camera in exterior.items():
-        views += _exterior_views(episode.cameras[name].read(), name, camera, joints, gripper)
+        views += _exterior_views(robot_kind, episode.cameras[name].read(), name, camera, joints, gripper)
     if wrist is None:
         return views
-    film, flange = episode.cameras["wrist"].read(), flange_poses(joints)
-    robot = RobotSilhouette(wrist.width, wrist.height)
+    film, flange = episode.cameras["wrist"].read(), mount_poses(joints, ArmKinematics(robot_kind))
+    robot = RobotSilhouette(wrist.width, wrist.height, robot_kind)
     try:
         for frame in np.sort(farthest(joints, count)):
             camera = wrist_camera_at(wrist, flange[frame])
@@ -45,9 +48,9 @@ def posed_views(episode: Episode, exterior: Mapping[str, Camera], wrist: Camera 
 
 
 def _exterior_views(
-    film: NDArray[np.uint8], name: str, camera: Camera, joints: FloatArray, gripper: FloatArray
+    robot_kind: Robot, film: NDArray[np.uint8], name: str, camera: Camera, joints: FloatArray, gripper: FloatArray
 ) -> list[View]:
-    robot = RobotSilhouette(camera.width, camera.height)
+    robot = RobotSilhouette(camera.width, camera.height, robot_kind)
     try:
         spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
         drawn = np.stack([np.isfinite(robot.depth(camera, joints[t], gripper[t])) for t in spread])

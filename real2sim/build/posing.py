@@ -15,7 +15,9 @@ from real2sim.cameras import solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, epipolar_gate, hand_eye_gate, silhouette_gate, steadiness
 from real2sim.cameras.handeye import solve_hand_eye
 from real2sim.cameras.matching import match_frames
-from real2sim.twin.pictures import WRIST, flange_poses
+from real2sim.robot import ArmKinematics
+from real2sim.robots import robot_named
+from real2sim.twin.pictures import WRIST, mount_poses
 
 
 class CameraStages:
@@ -88,7 +90,8 @@ class CameraStages:
     def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
         film = self._episode.cameras[WRIST].read()
         height, width = film.shape[1:3]
-        poses = flange_poses(np.asarray(self._episode.joint_position))
+        kinematics = ArmKinematics(robot_named(self._episode.robot))
+        poses = mount_poses(np.asarray(self._episode.joint_position), kinematics)
         settings = self._settings
         focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
         fit = solve_hand_eye(match_frames(film), poses, width, height, seed=settings.seed, focal=focal, aspect=aspect)

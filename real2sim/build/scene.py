@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from arena.contracts import FloatArray
 from real2sim.build.freespace import before_robot, behind_workspace
+from real2sim.robots import Robot
 from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.nerfstudio import Dataset
@@ -42,20 +44,24 @@ class Prepared:
 
 
 def prepare(
-    views: Sequence[View], plane: SupportPlane, things: Sequence[TwinObject], robots: Mapping[str, FloatArray]
+    views: Sequence[View],
+    plane: SupportPlane,
+    things: Sequence[TwinObject],
+    arm: Robot,
+    robots: Mapping[str, FloatArray],
 ) -> Prepared:
-    """`robots` are the static cameras' `freespace.robot_depths`. Every seventh view of the wrist is held out."""
+    """`robots` are, of `arm`, the static cameras' `freespace.robot_depths`. Every seventh view of the wrist is held out."""
     moving = [view for view in views if view.name.startswith("wrist/")]
     held_out = moving[3::HELD_OUT_EVERY]
     kept = [view for view in views if all(view is not other for other in held_out)]
     swept = sweep_depths(kept, SweepSettings())
-    on_things, colors_on_things = _things_points(things, kept)
+    on_things, colors_on_things = things_points(things, kept)
     texture = plane_texture(kept, plane.normal, plane.height, plane.outline, on_things, PLANE_SPACING)
     flat = plane_depths(kept, texture)
     depths, off_plane = np.where(flat > 0, flat, swept), np.where(flat > 0, 0.0, swept)
     for index, view in enumerate(kept):
         if _camera(view) in robots:
-            depths[index] = behind_workspace(view, robots[_camera(view)], flat[index], things)
+            depths[index] = behind_workspace(view, arm, robots[_camera(view)], flat[index], things)
             off_plane[index] = np.where(flat[index] > 0, 0.0, depths[index])
     parts = [
         (texture.points[texture.known], texture.colors[texture.known]),
@@ -102,7 +108,7 @@ def _camera(view: View) -> str:
     return view.name.partition("/")[0]
 
 
-def _things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[FloatArray, FloatArray]:
+def things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[FloatArray, FloatArray]:
     """Points on the things' surfaces `(N, 3)` m, and the medians of their colours in the views that face them."""
     points, colors = [np.zeros((0, 3))], [np.zeros((0, 3))]
     for thing in things:
@@ -131,5 +137,8 @@ def _seen(points: FloatArray, normals: FloatArray, views: Sequence[View]) -> Flo
         seen[index, usable] = view.image[row[usable], column[usable]] / 255
     known = np.isfinite(seen[..., 0]).any(0)
     colors = np.full((len(points), 3), 0.5)
-    colors[known] = np.nanmedian(seen[:, known], axis=0)
+    if known.any():
+        colors[known] = np.nanmedian(seen[:, known], axis=0)
+        # A side that no view faces looks like the nearest that one does.
+        colors[~known] = colors[known][cKDTree(points[known]).query(points[~known])[1]]
     return colors

@@ -12,13 +12,13 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import Episode, Frames
 from arena.metrics import psnr, ssim
-from real2sim.robot_files import panda_with_robotiq
+from real2sim.robots import robot_named
 from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import Twin
 from real2sim.twin.color import fit_color_response
 from real2sim.twin.control import commanded_joints
 from real2sim.twin.physics import TwinPhysics
-from real2sim.twin.pictures import Instant, TwinPictures, flange_poses
+from real2sim.twin.pictures import Instant, TwinPictures, flange_poses, kinematics_of
 from real2sim.twin.render import Look, RobotImages
 
 FRAMES = 12
@@ -70,14 +70,17 @@ def drive(twin: Twin, episode: Episode, *, pictures: bool = True) -> Driven:
     if told is None:
         told, gripper = np.roll(joints, -1, axis=0), np.roll(gripper, -1)
         told[-1], gripper[-1] = joints[-1], gripper[-2]
-    physics = TwinPhysics(twin.plane, twin.objects, panda_with_robotiq())
-    arm = Arm(physics.model, physics.data, twin.servo)
+    physics = TwinPhysics(twin.plane, twin.objects, robot_named(twin.beginning.robot))
+    arm = Arm(physics.model, physics.data, twin.servo, robot_named(twin.beginning.robot), twin.gripper)
     arm.place(twin.beginning.joint_position, twin.beginning.gripper_position)
     instants = []
     for row, grip in zip(told, gripper, strict=True):
         instants.append(Instant(arm.joint_position, arm.gripper_position, physics.body_to_base()))
         arm.follow(row, float(grip), 1 / episode.fps)
-    found, wanted = flange_poses(np.stack([each.joint_position for each in instants])), flange_poses(joints)
+    found, wanted = (
+        flange_poses(each, kinematics_of(twin))
+        for each in (np.stack([each.joint_position for each in instants]), joints)
+    )
     apart = np.linalg.norm(found[:, :3, 3] - wanted[:, :3, 3], axis=1)
     turned = Rotation.from_matrix(found[:, :3, :3].transpose(0, 2, 1) @ wanted[:, :3, :3]).magnitude()
     frames = _frames(twin, instants) if pictures else {}

@@ -16,6 +16,7 @@ from real2sim.cameras.features import FeatureFit, FeatureProblem
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
+from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
 
 LEAST_FRAMES = 12
@@ -72,7 +73,7 @@ def solve_exterior(
     aspect: float = 1.0,
     progress: Progress | None = None,
 ) -> ExteriorFit:
-    """The camera `name` of an episode of a Panda, in the robot's base frame, with no initial guess.
+    """The camera `name` of an episode, in the robot's base frame, with no initial guess.
 
     The principal point is the picture's middle. `focal` in pixels across, where it is known, or `lens`, where it is
     likely: the start is searched for with that. `aspect` is that of its pixels, `fy / fx`, other than 1 in films that
@@ -88,16 +89,17 @@ def solve_exterior(
     spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
     shots = Shots(film, joints, gripper, plate, (joints[spread], gripper[spread]))
     height, width = film.shape[1:3]
-    robot = RobotSilhouette(SHARP * width, SHARP * height)
+    kind = robot_named(episode.robot)
+    robot = RobotSilhouette(SHARP * width, SHARP * height, kind)
     try:
         points = surface_points(robot, joints[coarse], gripper[coarse], COARSE_POINTS, seed)
         everywhere = surface_points(robot, joints[spread[::2]], gripper[spread[::2]], COARSE_POINTS // 2, seed)
-        evidence = Evidence.of(points, changed, everywhere, aspect)
+        evidence = Evidence.of(points, changed, everywhere, kind.workspace, aspect)
         starts = find_starts(evidence, seed, focal=focal or lens, progress=progress)
         best = _by_outline(robot, shots, starts, fine, held_out, focal is None, progress)
         if best.outlined:
             return best
-        followed = _by_features(shots, [start for _, start in starts], seed, focal, lens, progress)
+        followed = _by_features(kind, shots, [start for _, start in starts], seed, focal, lens, progress)
         if followed is None:
             return best
         measured = _measured(robot, shots.taken(held_out), Aligned(followed.camera, followed.position_error))
@@ -121,17 +123,23 @@ def _by_outline(
     for number, start in enumerate(rivals):
         if progress is not None:
             progress(number, len(rivals), "aligning")
-        aligned = align(robot, shots.taken(fine), _roughly(shots, fine, start, free_focal), free_focal)
+        aligned = align(robot, shots.taken(fine), _roughly(robot, shots, fine, start, free_focal), free_focal)
         found.append(_measured(robot, shots.taken(held_out), aligned))
     return max(found, key=lambda fit: fit.iou)
 
 
 def _by_features(
-    shots: Shots, likely: list[Camera], seed: int, focal: float | None, lens: float | None, progress: Progress | None
+    kind: Robot,
+    shots: Shots,
+    likely: list[Camera],
+    seed: int,
+    focal: float | None,
+    lens: float | None,
+    progress: Progress | None,
 ) -> FeatureFit | None:
     """The camera that most of the features on the robot agree on; None where the film has too few."""
     rows = np.sort(farthest(shots.joints, FEATURE_FRAMES))
-    problem = FeatureProblem(shots.film[rows], shots.joints[rows], shots.gripper[rows])
+    problem = FeatureProblem(shots.film[rows], shots.joints[rows], shots.gripper[rows], kind)
     best: FeatureFit | None = None
     try:
         for start in problem.starts(likely, seed, FEATURE_STARTS, focal or lens):
@@ -145,7 +153,7 @@ def _by_features(
         problem.close()
 
 
-def _roughly(shots: Shots, rows: NDArray[np.intp], start: Camera, free_focal: bool) -> Camera:
+def _roughly(robot: RobotSilhouette, shots: Shots, rows: NDArray[np.intp], start: Camera, free_focal: bool) -> Camera:
     """A start brought nearer on a smaller film, where the same pixels of an outline's reach are more of the scene."""
     count, height, width = shots.film.shape[:3]
     factor = next((each for each in (8, 4, 3, 2) if not width % each and not height % each and width >= 160 * each), 1)
@@ -153,11 +161,23 @@ def _roughly(shots: Shots, rows: NDArray[np.intp], start: Camera, free_focal: bo
         return start
     small = shots.film.reshape(count, height // factor, factor, width // factor, factor, 3)
     film = np.rint(small.mean((2, 4), dtype=np.float32)).astype(np.uint8)
-    robot = RobotSilhouette(SHARP * width // factor, SHARP * height // factor)
+    robot = RobotSilhouette(SHARP * width // factor, SHARP * height // factor, robot.kind)
     try:
         smaller = replace(shots, film=film, plate=Plate.of(film))
         begin = start.resized(width // factor, height // factor)
         return align(robot, smaller.taken(rows), begin, free_focal).camera.resized(width, height)
+    finally:
+        robot.close()
+
+
+def check_exterior(episode: Episode, name: str, camera: Camera) -> ExteriorFit:
+    """How well an episode bears out a camera that its dataset knows. Raises `InvalidInput` as `solve_exterior` does."""
+    film, joints, gripper = recorded(episode, name)
+    robot = RobotSilhouette(SHARP * camera.width, SHARP * camera.height, robot_named(episode.robot))
+    spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
+    shots = Shots(film, joints, gripper, Plate.of(film), (joints[spread], gripper[spread]))
+    try:
+        return _measured(robot, shots.taken(_chosen_frames(joints)[2]), Aligned(camera, 0.0))
     finally:
         robot.close()
 

@@ -21,6 +21,7 @@ from real2sim.camera import Camera
 from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.search import random_cameras
 from real2sim.cameras.surface import surface_points
+from real2sim.robots import PANDA, Robot
 from real2sim.silhouette import RobotSilhouette
 
 MOVED_PIXELS, MOVED_METRES = 1.0, 0.01
@@ -85,11 +86,11 @@ class Ridden:
 class FeatureProblem:
     """One film's features, matched once. `film` `(T, H, W, 3)` are frames at `joints` `(T, 7)` rad."""
 
-    def __init__(self, film: Frames, joints: FloatArray, gripper: FloatArray) -> None:
+    def __init__(self, film: Frames, joints: FloatArray, gripper: FloatArray, robot: Robot = PANDA) -> None:
         self._joints, self._gripper = joints, gripper
         height, width = film.shape[1:3]
         self.unit = width / 160.0
-        self._robot = RobotSilhouette(width, height)
+        self._robot = RobotSilhouette(width, height, robot)
         self._poses = np.stack([self._link_poses(q, float(g)) for q, g in zip(joints, gripper, strict=True)])
         found = match_frames(film)
         apart = np.linalg.norm(found.pixels[:, 0] - found.pixels[:, 1], axis=1)
@@ -109,7 +110,7 @@ class FeatureProblem:
         points = surface_points(self._robot, self._joints, self._gripper, POINTS, seed)
         chosen = rng.permutation(len(self._matches))[:SEARCHED]
         first = likely[0]
-        poses, focals = random_cameras(rng, RANDOM, first.width)
+        poses, focals = random_cameras(rng, RANDOM, first.width, self._robot.kind.workspace)
         if focal is not None:
             focals[:] = focal
         tried = list(likely)

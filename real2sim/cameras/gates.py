@@ -11,6 +11,7 @@ from real2sim.cameras.exterior import LEAST_IOU, ExteriorFit
 from real2sim.cameras.handeye import HandEye
 from real2sim.cameras.plate import Plate
 
+LEAST_GIVEN_IOU = 0.55
 LEAST_FEATURES = 0.5
 """Where silhouettes decide nothing. On two cameras of DROID 0.72 and 0.75 where the robot is drawn onto itself, and at
 most 0.37 at other optima; in known scenes with joints of other times below 0.25."""
@@ -72,6 +73,13 @@ def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
         metric = "share of the features on the robot that move with it"
         return Gate(f"camera {name}", metric, fit.feature_share, LEAST_FEATURES, not reason, reason)
     return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
+
+
+def given_gate(fit: ExteriorFit, name: str) -> Gate:
+    """Whether the films bear out a camera that the dataset gave. It was not fitted to them, and things that lie about
+    in pooled episodes count against it, so less is asked."""
+    reason = "" if fit.iou >= LEAST_GIVEN_IOU else f"the robot in {name} is not where the dataset's camera sees it"
+    return Gate(f"camera {name}", "robot mask IoU of the given camera", fit.iou, LEAST_GIVEN_IOU, not reason, reason)
 
 
 def certainty_gate(fit: ExteriorFit, name: str) -> Gate:

@@ -20,12 +20,13 @@ CELL = 4
 """Pixels of 160 that a cell of the coarse picture is wide."""
 DISTANCE, ELEVATION, FOCAL = (0.45, 2.2), (-0.1, 1.25), (0.35, 1.4)
 """Metres, rad, picture widths: the cameras that are tried. A ZED 2, which DROID films with, has 0.41 widths."""
-TARGET = ((-0.1, 0.7), (-0.35, 0.35), (0.0, 0.6))
 AT_ONCE = 200
 RANDOM, ELITE, ROUNDS, EACH = 16_000, 40, 8, 900
 STEP = np.array([0.12, 0.12, 0.12, 0.12, 0.12, 0.12, 0.12])
 """First spread of a round, in m, rad and log focal length; it halves every other round."""
 
+Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+"""Least and most along each axis, in m."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -34,7 +35,7 @@ class Evidence:
     """What a start is found from: `points` `(T, N, 3)` m of the robot, and `changed` `(T, h, w)`, shares in [0, 1] of
     each coarse cell that differ from the plate. `everywhere` `(E, M, 3)` are points of the robot in frames spread over
     the whole film, for where it mostly stands. `width` and `height` are the picture's, in pixels; `aspect` is that of
-    its pixels, `fy / fx`.
+    its pixels, `fy / fx`. Cameras look at `workspace`, in m.
     """
 
     points: FloatArray
@@ -42,17 +43,23 @@ class Evidence:
     everywhere: FloatArray
     width: int
     height: int
+    workspace: Box
     aspect: float = 1.0
 
     @classmethod
     def of(
-        cls, points: FloatArray, changed: NDArray[np.bool_], everywhere: FloatArray, aspect: float = 1.0
+        cls,
+        points: FloatArray,
+        changed: NDArray[np.bool_],
+        everywhere: FloatArray,
+        workspace: Box,
+        aspect: float = 1.0,
     ) -> Evidence:
         count, height, width = changed.shape
         cell = max(1, round(width * CELL / 160))
         rows, columns = height // cell, width // cell
         shares = changed[:, : rows * cell, : columns * cell].reshape(count, rows, cell, columns, cell).mean((2, 4))
-        return cls(points, shares, everywhere, width, height, aspect)
+        return cls(points, shares, everywhere, width, height, workspace, aspect)
 
     def thinned(self) -> Evidence:
         """Fewer frames and points: enough to tell which cameras are worth a closer look."""
@@ -66,7 +73,7 @@ def find_starts(
 ) -> list[tuple[float, Camera]]:
     """The `best` cameras and their scores, in [0, 1], highest first; unlike each other. `focal` in pixels, if known."""
     rng = np.random.default_rng([seed, 11])
-    poses, focals = random_cameras(rng, RANDOM, evidence.width)
+    poses, focals = random_cameras(rng, RANDOM, evidence.width, evidence.workspace)
     if focal is not None:
         focals[:] = focal
     scores = score(evidence.thinned(), poses, focals, progress)
@@ -126,9 +133,9 @@ def _projected(
     return np.where(inside[..., None], pixels, 0).reshape(*shape, 2), inside.reshape(shape)
 
 
-def random_cameras(rng: np.random.Generator, count: int, width: int) -> tuple[FloatArray, FloatArray]:
+def random_cameras(rng: np.random.Generator, count: int, width: int, workspace: Box) -> tuple[FloatArray, FloatArray]:
     """Poses `(B, 4, 4)` and focal lengths `(B,)` in pixels, all around where the robot works, looking at it."""
-    targets = np.stack([rng.uniform(*span, count) for span in TARGET], axis=1)
+    targets = np.stack([rng.uniform(*span, count) for span in workspace], axis=1)
     azimuth, elevation = rng.uniform(-np.pi, np.pi, count), rng.uniform(*ELEVATION, count)
     toward = np.stack(
         [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], axis=1

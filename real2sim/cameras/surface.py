@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from arena.contracts import FloatArray
-from real2sim.panda import VISUAL_GROUP
 from real2sim.silhouette import RobotSilhouette
 
 
@@ -16,7 +15,7 @@ def surface_points(
     joints `(T, 7)` rad and gripper positions `(T,)`.
     """
     model = robot.model
-    geoms = [g for g in range(model.ngeom) if model.geom_group[g] == VISUAL_GROUP and model.geom_dataid[g] >= 0]
+    geoms = [g for g in range(model.ngeom) if model.geom_group[g] == robot.visual_group and model.geom_dataid[g] >= 0]
     corners = [_triangles(model, int(model.geom_dataid[g])) for g in geoms]
     areas = [0.5 * np.linalg.norm(np.cross(c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]), axis=1) for c in corners]
     rng = np.random.default_rng(seed)

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from arena.contracts import FloatArray, Frames
+from real2sim.camera import Camera
 from real2sim.engine import mujoco
+from real2sim.silhouette import OPENCV_TO_OPENGL, looking_at
 
 _FREE_CAMERAS = MappingProxyType({"exterior_1": -50.0, "exterior_2": -130.0})
 """Azimuths in degrees. The stock corner cameras are far away, and some hang upside down."""
@@ -63,6 +65,24 @@ def mounts() -> Mapping[str, str]:
     place = f"free, {_DISTANCE} m from {_LOOK_AT}, elevation {_ELEVATION:g}, azimuth"
     free = {name: f"{place} {azimuth:g} degrees" for name, azimuth in _FREE_CAMERAS.items()}
     return free | {name: f"hand, {stock}" for name, stock in _MODEL_CAMERAS.items()}
+
+
+def calibration(model: Any, height: int, width: int) -> dict[str, Camera]:
+    """What a calibrated rig's dataset says of its cameras: those that stand still in the base frame, and the wrist's on
+    its mount, which goes with the hand and stays level."""
+    pixels = height / 2 / np.tan(np.radians(model.vis.global_.fovy) / 2)
+    cameras = {}
+    for name, azimuth in _FREE_CAMERAS.items():
+        turn, rise = np.radians([azimuth, _ELEVATION])
+        forward = np.array([np.cos(rise) * np.cos(turn), np.cos(rise) * np.sin(turn), np.sin(rise)])
+        pose = looking_at(_LOOK_AT - _DISTANCE * forward, np.array(_LOOK_AT))
+        cameras[name] = Camera(width, height, pixels, pixels, width / 2, height / 2, pose)
+    for name, stock in _MODEL_CAMERAS.items():
+        camera, pose = model.camera(stock), np.eye(4)
+        pose[:3, :3], pose[:3, 3] = camera.mat0.reshape(3, 3) @ OPENCV_TO_OPENGL, camera.pos0
+        pixels = height / 2 / np.tan(np.radians(camera.fovy[0]) / 2)
+        cameras[name] = Camera(width, height, pixels, pixels, width / 2, height / 2, pose)
+    return cameras
 
 
 def _free_camera(azimuth: float) -> Any:

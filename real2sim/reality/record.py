@@ -19,7 +19,8 @@ import numpy as np
 
 from arena.contracts import ActionSpace, FloatArray, Frames, InvalidInput
 from arena.episodes.lerobot_writer import LeRobotWriter
-from real2sim.reality.cameras import CAMERAS, CameraRig
+from real2sim.camera import CALIBRATION, camera_facts
+from real2sim.reality.cameras import CAMERAS, CameraRig, calibration
 from real2sim.reality.experts import UNHURT, Driver, driver
 from real2sim.reality.plans import KINDS, EpisodePlan, plan
 from real2sim.reality.simulator import CONTROL_STEPS, FPS, ROBOT, Simulation
@@ -203,6 +204,8 @@ def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_fr
         tail -= simulation.succeeded
     actions.append(actions[-1])
     frames = {name: np.stack([each[name] for each in pictures]) for name in pictures[0]}
+    height, width = next(iter(frames.values())).shape[1:3]
+    cameras = calibration(simulation.model, height, width)
     return RecordedEpisode(
         id=planned.id,
         task=planned.task,
@@ -218,6 +221,7 @@ def _record(planned: EpisodePlan, simulation: Simulation, rig: CameraRig, max_fr
             "kind": planned.kind,
             "reset_seed": planned.seed,
             "index": planned.index,
+            CALIBRATION: {name: camera_facts(camera) for name, camera in cameras.items()},
             # Of the pictures before compression: two recordings can be compared exactly.
             "frames_sha256": hashlib.sha256(b"".join(each.tobytes() for each in frames.values())).hexdigest(),
         },

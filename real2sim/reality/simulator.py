@@ -15,10 +15,11 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray
 from real2sim.engine import mujoco
 from real2sim.reality.tasks import check_task
+from real2sim.robots import SAWYER
 
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
 
-ROBOT = "sawyer"
+ROBOT = SAWYER.name
 CONTROL_STEPS = 8
 """Control steps (80 Hz) per recorded frame and action."""
 FPS = 10.0
@@ -27,8 +28,6 @@ CONTROL_STEP_METRES = 0.01
 FINGERS_OPEN, FINGERS_CLOSED = 0.100, 0.030
 """Measured distances between the claws in metres, at rest, with nothing between them."""
 
-_HAND_AT_REST = Rotation.from_quat([0.0, 1.0, 0.0, 1.0])
-"""The mocap body's constant orientation (x, y, z, w): the gripper points straight down."""
 _UNLIMITED = 2**62
 
 
@@ -91,7 +90,7 @@ class Simulation:
         """`(7,)`: the hand's measured position in m, Euler angles in rad (0 when the gripper points straight
         down, where the hand body's own angles would be singular) and gripper position in [0, 1]."""
         hand = self.data.body("hand")
-        tool_to_base = Rotation.from_quat(hand.xquat[[1, 2, 3, 0]]) * _HAND_AT_REST.inv()
+        tool_to_base = Rotation.from_matrix(hand.xmat.reshape(3, 3) @ SAWYER.tool[:3, :3])
         opening = np.linalg.norm(self.data.body("rightclaw").xpos - self.data.body("leftclaw").xpos)
         closed = np.clip((FINGERS_OPEN - opening) / (FINGERS_OPEN - FINGERS_CLOSED), 0.0, 1.0)
         return np.concatenate([hand.xpos, tool_to_base.as_euler("xyz"), [closed]])

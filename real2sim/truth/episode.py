@@ -10,8 +10,10 @@ import numpy as np
 from arena.contracts import Episode, FloatArray, Frames, Source
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
-from real2sim.panda import VISUAL_GROUP, JointSetter
+from real2sim.frames import MemoryFrames
+from real2sim.joints import JointSetter
 from real2sim.robot import PandaKinematics
+from real2sim.robots import PANDA
 from real2sim.silhouette import Eye
 from real2sim.truth.motion import random_motion
 from real2sim.truth.scene import SCENE_GROUP, TrueObject, random_cameras, random_scene
@@ -20,20 +22,6 @@ FPS = 5.0
 OBJECTS = 3
 
 Progress = Callable[[int, int, str], None]
-
-
-class MemoryFrames:
-    """Frames of one camera that are in memory already (`arena.contracts.FrameSource`)."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        return self._frames.shape  # type: ignore[return-value]
-
-    def read(self, start: int = 0, stop: int | None = None) -> Frames:
-        return self._frames[start:stop]
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,11 @@ def make_truth(
     cartesian = PandaKinematics().forward(joints)
     blind = _without_pictures(seed, joints, cartesian, gripper)
     truth = KnownTruth(blind, cameras.exterior, cameras.wrist, tuple(objects))
-    eye, data, setter = Eye(model, width, height, (VISUAL_GROUP, SCENE_GROUP)), mujoco.MjData(model), JointSetter(model)
+    eye, data, setter = (
+        Eye(model, width, height, (PANDA.visual_group, SCENE_GROUP)),
+        mujoco.MjData(model),
+        JointSetter(model),
+    )
     films: dict[str, list[Frames]] = {name: [] for name in (*cameras.exterior, "wrist")}
     for t in range(frames):
         if progress is not None:

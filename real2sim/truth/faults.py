@@ -8,7 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from arena.contracts import Episode, Frames
-from real2sim.truth.episode import MemoryFrames, with_pictures
+from real2sim.frames import MemoryFrames
+from real2sim.truth.episode import with_pictures
 
 OFFSET = 0.25
 """Rad that a joint is off by, where its zero was taken wrongly."""

@@ -9,7 +9,7 @@ from scipy.interpolate import CubicSpline
 
 from arena.contracts import FloatArray
 from real2sim.engine import mujoco
-from real2sim.panda import JointSetter
+from real2sim.joints import JointSetter
 from real2sim.robot import PandaKinematics
 
 HOME = np.array([0.0, -np.pi / 5, 0.0, -4 * np.pi / 5, 0.0, 3 * np.pi / 5, 0.0])

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray
 from real2sim.camera import Camera
 from real2sim.engine import mujoco, mujoco_quaternion
-from real2sim.panda import panda_spec
+from real2sim.robot_files import load_robot, panda_with_robotiq
 from real2sim.silhouette import add_eye, looking_at
 
 TABLE = (0.25, -0.45, 0.85, 0.45)
@@ -47,7 +47,7 @@ class TrueCameras:
 
 def random_scene(rng: np.random.Generator, objects: int) -> tuple[Any, list[TrueObject]]:
     """A model's spec with the robot in it, and what stands on the table."""
-    spec = panda_spec()
+    spec = load_robot(panda_with_robotiq())
     add_eye(spec)
     world = spec.worldbody
     _surroundings(spec, rng)

@@ -25,7 +25,8 @@ from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.twin.carve import Mesh
 from real2sim.twin.color import ColorResponse
-from real2sim.twin.control import Servo
+from real2sim.twin.control import GripperServo, Servo
+from real2sim.twin.goal import Goal
 from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.render import Look
 from real2sim.twin.solids import SHAPES, Shape
@@ -57,7 +58,7 @@ class Twin:
 
     `background` are its Gaussians, `splats` each object's in its body's frame, by the names of `objects`. `exterior`
     are static cameras; of `wrist`, `camera_to_base` is its pose in the flange's frame (hand-eye), and it is None where
-    the episode has no wrist camera. `looks` are the cameras' colour responses. `origin` says what it was made from.
+    the episode has no wrist camera. `looks` are the cameras' colour responses. `goal` says what a success is, where the episode told. `origin` says what it was made from.
     """
 
     background: Gaussians
@@ -69,6 +70,8 @@ class Twin:
     beginning: Beginning
     looks: Mapping[str, Look] = field(default_factory=dict)
     servo: Servo = field(default_factory=Servo)
+    gripper: GripperServo = field(default_factory=GripperServo)
+    goal: Goal | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,7 +100,9 @@ def save_twin(folder: Path, twin: Twin) -> None:
         "looks": {name: asdict(look) for name, look in twin.looks.items()},
         "objects": [_object_facts(thing) for thing in twin.objects],
         "plane": {**asdict(twin.plane), "normal": twin.plane.normal.tolist(), "outline": None},
-        "servo": {**asdict(twin.servo), "residual": twin.servo.residual if np.isfinite(twin.servo.residual) else None},
+        "servo": servo_facts(twin.servo),
+        "gripper": servo_facts(twin.gripper),
+        "goal": None if twin.goal is None else asdict(twin.goal),
         "beginning": {**asdict(twin.beginning), "joint_position": np.asarray(twin.beginning.joint_position).tolist()},
         "origin": dict(twin.origin),
         "files": {name: _sha256(folder / name) for name in _file_names(twin)},
@@ -125,11 +130,27 @@ def load_twin(folder: Path) -> Twin:
             wrist=None if manifest["wrist"] is None else camera_of(manifest["wrist"]),
             beginning=_beginning(manifest["beginning"]),
             looks={name: _look(facts) for name, facts in manifest["looks"].items()},
-            servo=Servo(**{key: value for key, value in manifest["servo"].items() if value is not None}),
+            servo=servo_of(manifest["servo"]),
+            goal=_goal(manifest.get("goal")),
+            gripper=GripperServo(**_told(manifest.get("gripper", {}))),
             origin=manifest["origin"],
         )
     except (KeyError, TypeError, AttributeError, ValueError, OSError, SafetensorError) as error:
         raise InvalidInput(f"the twin in {folder} cannot be read ({error!r}): build it again") from error
+
+
+def servo_facts(servo: Servo | GripperServo) -> dict[str, Any]:
+    """As JSON, which has no NaN."""
+    return {key: None if value != value else value for key, value in asdict(servo).items()}
+
+
+def servo_of(facts: Mapping[str, Any]) -> Servo:
+    """The servo of `servo_facts`."""
+    return Servo(**_told({**facts, "sag": tuple(map(tuple, facts.get("sag", ())))}))
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def twin_sha256(folder: Path) -> str:
@@ -208,6 +229,10 @@ def _plane(facts: Mapping[str, Any], outline: FloatArray) -> SupportPlane:
 
 def _look(facts: Mapping[str, Any]) -> Look:
     return Look(**{part: ColorResponse(tuple(each["gain"]), tuple(each["offset"])) for part, each in facts.items()})
+
+
+def _goal(facts: Mapping[str, Any] | None) -> Goal | None:
+    return None if facts is None else Goal(facts["thing"], tuple(facts["place"]), facts["within"])
 
 
 def _beginning(facts: Mapping[str, Any]) -> Beginning:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -10,7 +11,8 @@ from scipy.linalg import expm
 from scipy.optimize import minimize
 
 from arena.contracts import ActionSpace, Episode, FloatArray, InvalidInput
-from real2sim.robot import PandaKinematics
+from real2sim.robot import ArmKinematics
+from real2sim.robots import robot_named
 
 FREQUENCIES, DAMPINGS, DELAYS = (4.0, 8.0, 16.0, 32.0), (0.7, 1.0), (0.0, 0.05, 0.1, 0.2, 0.3)
 """Where the fit begins: of the response to steps between few frames, some numbers look alike from afar."""
@@ -24,16 +26,145 @@ class Servo:
 
     `frequency` in rad/s, `damping` relative to critical, `delay` in s. `residual` is the root mean square of what it
     leaves unexplained, in rad, and NaN for the one that is only assumed.
+
+    A soft controller comes to rest beside where it is told to. `sag` `(6, 4)`, where it is known, says by how much: what
+    is added to a commanded Cartesian position is `sag @ [1, x, y, z]`.
     """
 
     frequency: float = 15.0
     damping: float = 1.0
     delay: float = 0.0
     residual: float = float("nan")
+    sag: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 < self.frequency < 1000 and 0 < self.damping < 10 and 0 <= self.delay < 2):
             raise InvalidInput(f"a servo of {self.frequency} rad/s, damping {self.damping}, delay {self.delay} s")
+
+    def heading(self, cartesian_position: FloatArray) -> FloatArray:
+        """`(6,)`: where the tool comes to rest that is told to be at `cartesian_position` `(6,)`."""
+        wanted = np.array(cartesian_position, dtype=np.float64)
+        return wanted + np.array(self.sag) @ [1.0, *wanted[:3]] if self.sag else wanted
+
+
+@dataclass(frozen=True)
+class GripperServo:
+    """How a gripper follows its command, both from 0 open to 1 closed.
+
+    Most go where they are told, at most `speed` (of the whole way, in 1/s) fast. Some are told how hard to close and
+    move on until something stops them: `pace` is their speed per unit of command above `neutral`, which they take up
+    within `lag` s. `residual` is the root mean square of what is left unexplained, NaN where it is only assumed.
+    """
+
+    speed: float = 1 / 0.6
+    """The 2F-85's greatest."""
+    pace: float = 0.0
+    neutral: float = 0.5
+    lag: float = 0.0
+    residual: float = float("nan")
+
+    def __post_init__(self) -> None:
+        if not (self.speed > 0 and self.pace >= 0 and 0 <= self.lag < 2):
+            raise InvalidInput(f"a gripper with speed {self.speed}, pace {self.pace}, lag {self.lag} s")
+
+    def after(self, state: FloatArray, command: float | FloatArray, seconds: float) -> FloatArray:
+        """Position and speed `(2, ...)` a short time later, of one or more grippers; at either end they stop."""
+        position, speed = state
+        if self.pace:
+            wanted = np.clip(self.pace * (command - self.neutral), -self.speed, self.speed)
+            speed = wanted + (speed - wanted) * np.exp(-seconds / max(self.lag, 1e-6))
+        else:
+            speed = np.clip((command - position) / seconds, -self.speed, self.speed)
+        ahead = position + speed * seconds
+        return np.array([np.clip(ahead, 0.0, 1.0), np.where((ahead >= 0) & (ahead <= 1), speed, 0.0)])
+
+
+STIFF = 1e-3
+"""Of a sag that is proportional to where the tool is told to be, what data have to speak against (ridge)."""
+
+
+def identify_tool_servo(films: Sequence[tuple[FloatArray, FloatArray]], fps: float) -> Servo:
+    """The servo, sag included, that turns Cartesian commands `(T, 6)` into poses `(T, 6)`, m and rad, of one or more
+    episodes, by least squares over positions. `residual` is in m. Raises `InvalidInput` where the tool hardly moves."""
+    if not films or max(np.ptp(reached[:, :3], axis=0).max() for _, reached in films) < LEAST_TRAVEL:
+        raise InvalidInput(f"the tool moves less than {LEAST_TRAVEL} m: nothing can be told of its controller")
+
+    def sagging(servo: Servo) -> tuple[FloatArray, FloatArray]:
+        """The sag that fits a servo best, and what is left `(N, 6)`."""
+        bases, missing = [], []
+        for told, reached in films:
+            basis = np.concatenate([np.ones((len(told), 1)), told[:, :3]], axis=1)
+            bases.append(respond(servo, basis, np.zeros(4), fps))
+            missing.append(reached - respond(servo, told, reached[0], fps))
+        a, b = np.concatenate(bases), np.concatenate(missing)
+        sag = np.linalg.solve(a.T @ a + STIFF * len(a) * np.diag([0.0, 1, 1, 1]), a.T @ b)
+        return sag.T, b - a @ sag
+
+    def servo(values: FloatArray) -> Servo:
+        frequency, damping = np.exp(np.clip(values[:2], np.log([3.0, 0.5]), np.log([25.0, 2.0])))
+        return Servo(float(frequency), float(damping), float(np.clip(values[2], 0.0, 0.3)))
+
+    def residual(values: FloatArray) -> float:
+        return float(np.abs(sagging(servo(values))[1][:, :3]).mean())
+
+    starts = [np.array([np.log(f), 0.0, delay]) for f in (10.0, 20.0) for delay in (0.0, 0.05)]
+    best = min(starts, key=residual)
+    found = servo(minimize(residual, best, method="Nelder-Mead", options={"maxfev": 120, "xatol": 1e-3}).x)
+    sag, left = sagging(found)
+    return replace(found, sag=tuple(map(tuple, sag.tolist())), residual=float(np.sqrt((left[:, :3] ** 2).mean())))
+
+
+GRIPPER_STEP = 0.01
+"""Seconds, of the integration that a gripper is identified by."""
+LEAST_OPENING = 0.3
+"""What a gripper has to open or close by, or nothing can be told of how it follows."""
+
+
+def identify_gripper(films: Sequence[tuple[FloatArray, FloatArray]], fps: float) -> GripperServo:
+    """The gripper that turns commands `(T,)` into positions `(T,)`, of one or more episodes; row t was told from frame
+    t until the next. Things that stop it count little (least absolute differences). Where it hardly moves, it is the
+    one that is assumed."""
+    if not films or max(np.ptp(reached) for _, reached in films) < LEAST_OPENING:
+        return GripperServo()
+
+    length = max(len(reached) for _, reached in films)
+    commanded, seen = (np.array([np.pad(film[i], (0, length - len(film[i])), mode="edge") for film in films]).T
+                       for i in range(2))  # fmt: skip
+    known = np.arange(length)[:, None] < [len(reached) for _, reached in films]
+
+    def errors(servo: GripperServo) -> FloatArray:
+        return np.asarray((_grips(servo, commanded, seen[0], fps) - seen)[known])
+
+    def residual(servo: GripperServo) -> float:
+        return float(np.abs(errors(servo)).mean())
+
+    def pacing(values: FloatArray) -> GripperServo:
+        pace, lag = np.exp(np.clip(values[[0, 2]], np.log([0.1, 0.001]), np.log([200.0, 1.0])))
+        return GripperServo(1e3, float(pace), float(values[1]), float(lag))
+
+    def going(values: FloatArray) -> GripperServo:
+        return GripperServo(float(np.exp(np.clip(values[0], -3.0, 5.0))))
+
+    candidates = [(going, [np.array([np.log(speed)]) for speed in (1.0, 3.0, 10.0)]),
+                  (pacing, [np.array([np.log(pace), 0.5, np.log(lag)]) for pace in (5.0, 20.0) for lag in (0.03, 0.1)])]  # fmt: skip
+    found = []
+    for make, starts in candidates:
+        for start in starts:
+            fit = minimize(lambda values, make=make: residual(make(values)), start, method="Nelder-Mead",
+                           options={"maxfev": 150, "xatol": 1e-3, "fatol": 1e-5})  # fmt: skip
+            found.append(make(fit.x))
+    best = min(found, key=residual)
+    return replace(best, residual=float(np.sqrt(np.mean(errors(best) ** 2))))
+
+
+def _grips(servo: GripperServo, commanded: FloatArray, start: FloatArray, fps: float) -> FloatArray:
+    """`(T, N)`: where grippers come to that begin at `start` `(N,)` and are told `commanded` `(T, N)`."""
+    state, out = np.array([start, np.zeros_like(start)]), [start]
+    for command in commanded[:-1]:
+        for _ in range(round(1 / fps / GRIPPER_STEP)):
+            state = servo.after(state, command, GRIPPER_STEP)
+        out.append(state[0])
+    return np.array(out)
 
 
 def respond(servo: Servo, commanded: FloatArray, start: FloatArray, fps: float) -> FloatArray:
@@ -93,7 +224,7 @@ def commanded_joints(episode: Episode) -> FloatArray | None:
     if space is ActionSpace.JOINT_VELOCITY:
         return np.asarray(reached + values[:, :7] / episode.fps)
     if space is ActionSpace.CARTESIAN_POSITION:
-        kinematics = PandaKinematics()
+        kinematics = ArmKinematics(robot_named(episode.robot))
         return np.stack([kinematics.nearest(row[:6], q) for row, q in zip(values, reached, strict=True)])
     return None
 

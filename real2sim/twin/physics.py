@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.engine import mujoco, mujoco_quaternion
-from real2sim.robot_files import RobotFiles
+from real2sim.robots import Robot
 from real2sim.twin.arm import OTHER_BITS, PREFIX, attach_robot
 from real2sim.twin.carve import Mesh
 from real2sim.twin.objects import Guess, TwinObject
@@ -50,7 +50,7 @@ class Settled:
 class TwinPhysics:
     """One simulation of a scene: things start where they were seen, and the robot's base is the base frame."""
 
-    def __init__(self, plane: SupportPlane, objects: Sequence[TwinObject], robot: RobotFiles | None = None) -> None:
+    def __init__(self, plane: SupportPlane, objects: Sequence[TwinObject], robot: Robot | None = None) -> None:
         self.objects = tuple(objects)
         self.model = _build(plane, self.objects, robot)
         self.data = mujoco.MjData(self.model)
@@ -127,7 +127,7 @@ def settle(physics: TwinPhysics, seconds: float = SETTLE_SECONDS) -> list[Settle
     return [Settled(name, *numbers) for name, numbers in worst.items()]
 
 
-def _build(plane: SupportPlane, objects: Sequence[TwinObject], robot: RobotFiles | None) -> Any:
+def _build(plane: SupportPlane, objects: Sequence[TwinObject], robot: Robot | None) -> Any:
     """The compiled model. Elliptic friction cones, because pyramids let grasped things creep; several contacts between
     two convex meshes, because a block that touches a table in one point rocks."""
     spec = mujoco.MjSpec()

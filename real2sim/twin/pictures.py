@@ -9,7 +9,8 @@ import numpy as np
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
-from real2sim.robot import PandaKinematics
+from real2sim.robot import ArmKinematics
+from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.twin.bundle import Twin
 from real2sim.twin.render import RobotImages, TwinRenderer
@@ -31,7 +32,7 @@ class TwinPictures:
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
-        self._kinematics = PandaKinematics()
+        self._kinematics = kinematics_of(twin)
         self._renderer = TwinRenderer(twin.background, twin.splats, twin.looks)
         self._robots: dict[tuple[int, int], RobotSilhouette] = {}
 
@@ -62,12 +63,12 @@ class TwinPictures:
             return [self._twin.exterior[name]] * len(instants)
         wrist, joint_position = self._twin.wrist, np.stack([instant.joint_position for instant in instants])
         assert wrist is not None, "only a camera that the twin has is asked for"
-        return [wrist_camera_at(wrist, pose) for pose in flange_poses(joint_position, self._kinematics)]
+        return [wrist_camera_at(wrist, pose) for pose in mount_poses(joint_position, self._kinematics)]
 
     def _robot(self, cameras: Sequence[Camera], instants: Sequence[Instant]) -> RobotImages:
         size = cameras[0].width, cameras[0].height
         if size not in self._robots:
-            self._robots[size] = RobotSilhouette(*size)
+            self._robots[size] = RobotSilhouette(*size, robot_named(self._twin.beginning.robot))
         drawn = [
             self._robots[size].picture(camera, instant.joint_position, instant.gripper_position)
             for camera, instant in zip(cameras, instants, strict=True)
@@ -76,15 +77,28 @@ class TwinPictures:
         return RobotImages(np.stack([each for each, _ in drawn]), depth, np.isfinite(depth))
 
 
-def flange_poses(joint_position: FloatArray, kinematics: PandaKinematics | None = None) -> FloatArray:
+def kinematics_of(twin: Twin) -> ArmKinematics:
+    """Of the robot that a twin's episode is of."""
+    return ArmKinematics(robot_named(twin.beginning.robot))
+
+
+def flange_poses(joint_position: FloatArray, kinematics: ArmKinematics) -> FloatArray:
     """`(T, 4, 4)`, the flange in the base frame, of joints `(T, 7)` in rad."""
-    kinematics = kinematics or PandaKinematics()
     position, rotation = kinematics.forward_matrix(np.asarray(joint_position, dtype=np.float64))
     poses = np.tile(np.eye(4), (len(position), 1, 1))
     poses[:, :3, :3], poses[:, :3, 3] = rotation, position
     return poses
 
 
-def wrist_camera_at(wrist: Camera, flange_to_base: FloatArray) -> Camera:
-    """The wrist camera, whose pose is that on the flange, in the base frame."""
-    return replace(wrist, camera_to_base=flange_to_base @ wrist.camera_to_base)
+def mount_poses(joint_position: FloatArray, kinematics: ArmKinematics) -> FloatArray:
+    """`(T, 4, 4)`, what the wrist camera is fixed to in the base frame, of joints `(T, 7)` in rad: the flange, or where
+    the flange is, level."""
+    poses = flange_poses(joint_position, kinematics)
+    if kinematics.robot.level_camera:
+        poses[:, :3, :3] = np.eye(3)
+    return poses
+
+
+def wrist_camera_at(wrist: Camera, mount_to_base: FloatArray) -> Camera:
+    """The wrist camera, whose pose is that on its mount, in the base frame."""
+    return replace(wrist, camera_to_base=mount_to_base @ wrist.camera_to_base)

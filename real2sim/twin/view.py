@@ -10,13 +10,13 @@ import torch
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.engine import mujoco_quaternion
-from real2sim.panda import VISUAL_GROUP
+from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.library import covariances
 from real2sim.twin.bundle import Twin
 from real2sim.twin.paint import base_colors
-from real2sim.twin.pictures import flange_poses, wrist_camera_at
+from real2sim.twin.pictures import kinematics_of, mount_poses, wrist_camera_at
 
 FRUSTUM = 0.08
 """Metres."""
@@ -39,8 +39,8 @@ def serve(twin: Twin, host: str, port: int) -> Any:
     for name, camera in twin.exterior.items():
         _add_camera(server, name, camera)
     if twin.wrist is not None:
-        flange = flange_poses(twin.beginning.joint_position[None])[0]
-        _add_camera(server, "wrist", wrist_camera_at(twin.wrist, flange))
+        mount = mount_poses(twin.beginning.joint_position[None], kinematics_of(twin))[0]
+        _add_camera(server, "wrist", wrist_camera_at(twin.wrist, mount))
     _add_robot(server, twin)
     server.scene.set_up_direction(tuple(twin.plane.normal))
     server.initial_camera.position = tuple(np.array([1.3, 1.0, 0.9]))
@@ -69,11 +69,11 @@ def _add_camera(server: Any, name: str, camera: Camera) -> None:
 
 def _add_robot(server: Any, twin: Twin) -> None:
     """The arm's meshes as the episode began."""
-    robot = RobotSilhouette(16, 16)
+    robot = RobotSilhouette(16, 16, robot_named(twin.beginning.robot))
     try:
         robot.pose(twin.beginning.joint_position, twin.beginning.gripper_position)
         model, data = robot.model, robot.data
-        for geom in np.flatnonzero((model.geom_group == VISUAL_GROUP) & (model.geom_dataid >= 0)):
+        for geom in np.flatnonzero((model.geom_group == robot.visual_group) & (model.geom_dataid >= 0)):
             mesh = model.geom_dataid[geom]
             vertex, face = model.mesh_vertadr[mesh], model.mesh_faceadr[mesh]
             pose = np.eye(4)

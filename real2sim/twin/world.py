@@ -20,8 +20,8 @@ from arena.contracts import (
     WorldCard,
     WorldStep,
 )
-from real2sim.robot import PandaKinematics
-from real2sim.robot_files import panda_with_robotiq
+from real2sim.robot import ArmKinematics
+from real2sim.robots import robot_named
 from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import MANIFEST, Twin, load_twin, read_manifest, twin_sha256
 from real2sim.twin.physics import TwinPhysics
@@ -31,7 +31,7 @@ SECONDS_PER_STEP = 1.0
 """What one `step` may last: a policy sees nothing new within it."""
 BEGINS_WITHIN = 0.02
 """Rad between the joints of a scene and those that its twin begins with."""
-VERSION = 1
+VERSION = 2
 """Of what this file and those it uses make of a twin: it is part of the world's hash."""
 
 
@@ -44,6 +44,7 @@ class _Trial:
     physics: TwinPhysics
     arm: Arm
     told: FloatArray
+    succeeded: bool = False
 
     @property
     def instant(self) -> Instant:
@@ -55,13 +56,15 @@ class TwinWorld:
 
     What no picture shows, the mass and friction of things, is drawn from its range by a trial's seed, so a ranking
     does not hang on one guess. Actions are where the flange shall be; inverse kinematics and the identified servo turn
-    them into torques. Twins do not know what success is. Raises `InvalidInput` for twins that do not go together.
+    them into torques. Twins whose episodes showed what they were after tell a success, by their own things' places and
+    once it has been one; others do not. Raises `InvalidInput` for twins that do not go together.
     """
 
     def __init__(self, twins: Mapping[str, Twin], name: str = "twin", sha256: str = "") -> None:
         self._twins = dict(twins)
         self._card = _card(self._twins, name, sha256)
-        self._kinematics = PandaKinematics()
+        self._robot = robot_named(self._card.robot)
+        self._kinematics = ArmKinematics(self._robot)
         self._built: dict[str, TwinPhysics] = {}
         self._pictures: dict[str, TwinPictures] = {}
         self._trials: list[_Trial] = []
@@ -99,14 +102,25 @@ class TwinWorld:
         """Act in every trial, one chunk each. Raises `InvalidInput` for chunks that are not this world's."""
         self._check_chunks(chunks)
         passed: list[list[Instant]] = []
-        for trial, chunk in zip(self._trials, chunks, strict=True):
+        for index, (trial, chunk) in enumerate(zip(self._trials, chunks, strict=True)):
             instants = []
             for action in np.asarray(chunk.values, dtype=np.float64):
-                trial.told = self._kinematics.nearest(action[:6], trial.told)
+                trial.told = self._kinematics.nearest(trial.arm.servo.heading(action[:6]), trial.told)
                 trial.arm.follow(trial.told, float(action[6]), 1 / self.card.fps)
                 instants.append(trial.instant)
+                goal = self._twins[trial.key].goal
+                trial.succeeded |= goal is not None and self.distance(index) <= goal.within
             passed.append(instants)
-        return [_world_step(seen, self.card.cameras) for seen in self._observations(passed)]
+        told = [trial.succeeded if self.card.knows_success else None for trial in self._trials]
+        seen = self._observations(passed)
+        return [_world_step(each, self.card.cameras, success) for each, success in zip(seen, told, strict=True)]
+
+    def distance(self, index: int) -> float:
+        """Metres that a running trial is from its goal, infinite where its twin has none."""
+        trial = self._trials[index]
+        goal = self._twins[trial.key].goal
+        tool = self._kinematics.forward_matrix(trial.arm.joint_position[None])[0][0]
+        return float("inf") if goal is None else goal.distance(tool, trial.physics.body_to_base())
 
     def scene(self, key: str) -> Scene:
         """How a twin begins, as the twin itself shows it. Drops the trials that were running."""
@@ -139,9 +153,9 @@ class TwinWorld:
     def _begin(self, scene: Scene, seed: int) -> _Trial:
         key, twin = scene.episode_id, self._twins[scene.episode_id]
         if key not in self._built:
-            self._built[key] = TwinPhysics(twin.plane, twin.objects, panda_with_robotiq())
+            self._built[key] = TwinPhysics(twin.plane, twin.objects, self._robot)
         physics = self._built[key].drawn(seed)
-        arm = Arm(physics.model, physics.data, twin.servo)
+        arm = Arm(physics.model, physics.data, twin.servo, self._robot, twin.gripper)
         arm.place(twin.beginning.joint_position, twin.beginning.gripper_position)
         return _Trial(key, scene.instruction, physics, arm, np.array(twin.beginning.joint_position))
 
@@ -211,7 +225,8 @@ def _card(twins: Mapping[str, Twin], name: str, sha256: str) -> WorldCard:
     if not shared:
         raise InvalidInput("the twins have no camera in common: put them into folders of their own")
     steps = max(1, round(SECONDS_PER_STEP * fps))
-    return WorldCard(name, sha256, fps, steps, tuple(shared), robot=first.beginning.robot)
+    knows = all(twin.goal is not None for twin in twins.values())
+    return WorldCard(name, sha256, fps, steps, tuple(shared), robot=first.beginning.robot, knows_success=knows)
 
 
 def _scene(key: str, first: Observation, twin: Twin) -> Scene:
@@ -223,10 +238,11 @@ def _scene(key: str, first: Observation, twin: Twin) -> Scene:
     )  # fmt: skip
 
 
-def _world_step(seen: Sequence[Observation], cameras: Sequence[str]) -> WorldStep:
+def _world_step(seen: Sequence[Observation], cameras: Sequence[str], success: bool | None) -> WorldStep:
     return WorldStep(
         frames={name: np.stack([each.cameras[name] for each in seen]) for name in cameras},
         state=np.stack([each.state for each in seen]),
         observation=seen[-1],
         joint_position=np.stack([np.asarray(each.joint_position) for each in seen]),
+        success=success,
     )

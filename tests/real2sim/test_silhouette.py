@@ -9,8 +9,9 @@ import pytest
 
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
-from real2sim.panda import JointSetter, panda_spec
+from real2sim.joints import JointSetter
 from real2sim.robot import PandaKinematics
+from real2sim.robot_files import load_robot, panda_with_robotiq
 from real2sim.silhouette import Eye, RobotSilhouette, add_eye, looking_at
 
 HOME = np.array([0, -np.pi / 5, 0, -4 * np.pi / 5, 0, 3 * np.pi / 5, 0])
@@ -75,7 +76,7 @@ def test_a_closed_gripper_is_narrower(robot: RobotSilhouette) -> None:
 
 
 def test_the_joints_of_the_linkage_keep_the_pads_parallel() -> None:
-    model = panda_spec().compile()
+    model = load_robot(panda_with_robotiq()).compile()
     data = mujoco.MjData(model)
     setter = JointSetter(model)
     axes = []

@@ -15,7 +15,7 @@ from arena.contracts import Episode, InvalidInput, Source
 from real2sim.build import build_twin
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.cameras.gates import Gate
-from real2sim.truth.episode import MemoryFrames
+from real2sim.frames import MemoryFrames
 
 
 def an_episode(frames: int = 20) -> Episode:

@@ -18,6 +18,7 @@ from real2sim.cameras.gates import certainty_gate, silhouette_gate, steadiness
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, random_cameras, score
 from real2sim.cameras.surface import surface_points
+from real2sim.robots import PANDA
 from real2sim.silhouette import RobotSilhouette
 from real2sim.truth import FAULTS, KnownTruth, make_truth
 
@@ -86,8 +87,8 @@ def test_the_true_camera_explains_the_film_better_than_any_random_one(
     rows = np.arange(0, len(film), 3)
     joints, gripper = truth.episode.joint_position[rows], truth.episode.gripper_position[rows, 0]
     points = surface_points(robot, joints, gripper, 600)
-    evidence = Evidence.of(points, Plate.of(film).changed(film[rows]), points)
-    poses, focals = random_cameras(np.random.default_rng(0), 400, 160)
+    evidence = Evidence.of(points, Plate.of(film).changed(film[rows]), points, PANDA.workspace)
+    poses, focals = random_cameras(np.random.default_rng(0), 400, 160, PANDA.workspace)
     true = truth.exterior[NAME]
     scores = score(evidence, np.concatenate([poses, true.camera_to_base[None]]), np.append(focals, true.fx))
     assert scores[-1] > scores[:-1].max() + 0.05

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from real2sim.robot import PandaKinematics
-from real2sim.robot_files import panda_with_robotiq
+from real2sim.robots import PANDA
 from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import Twin
 from real2sim.twin.control import Servo, respond
@@ -21,7 +21,7 @@ DOWN = [np.pi, 0.0, np.pi / 4]
 
 @pytest.fixture(scope="module")
 def physics(small_twin: Twin) -> TwinPhysics:
-    return TwinPhysics(small_twin.plane, small_twin.objects, panda_with_robotiq())
+    return TwinPhysics(small_twin.plane, small_twin.objects, PANDA)
 
 
 @pytest.mark.parametrize("servo", [Servo(15.0, 1.0, 0.0), Servo(8.0, 0.7, 0.12)])
@@ -41,7 +41,7 @@ def test_in_free_space_the_arm_moves_as_its_servo(physics: TwinPhysics, servo: S
 def test_a_thing_is_lifted_by_friction_alone(small_twin: Twin, shape: Shape) -> None:
     """Grasp, lift, hold for two seconds, let go: nothing is welded to the gripper."""
     thing = twin_object("object_1", FittedSolid(Solid(shape, 0.5, 0.1, 0.0, 0.05, 0.05, 0.06), np.eye(4), 1.0, 3))
-    physics = TwinPhysics(small_twin.plane, [thing], panda_with_robotiq())
+    physics = TwinPhysics(small_twin.plane, [thing], PANDA)
     arm, kinematics, joints = Arm(physics.model, physics.data, Servo()), PandaKinematics(), HOME
     arm.place(HOME, 0.0)
     heights = []

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import InvalidInput
 from real2sim.robot_files import RobotFiles, panda_with_robotiq
+from real2sim.robots import PANDA
 from real2sim.twin.carve import Mesh
 from real2sim.twin.objects import FRICTION, Guess, TwinObject
 from real2sim.twin.physics import TwinPhysics, settle
@@ -85,13 +86,13 @@ def test_friction_and_mass_are_the_things_own() -> None:
 
 
 def test_the_robots_limits_are_radians_as_its_file_says() -> None:
-    model = TwinPhysics(level(), [], panda_with_robotiq()).model
+    model = TwinPhysics(level(), [], PANDA).model
     np.testing.assert_allclose(model.joint("robot/joint4").range, [-3.0718, -0.0698], atol=1e-4)
     np.testing.assert_allclose(model.joint("robot/finger_joint").range, [0, 0.8])
 
 
 def test_the_robot_holds_itself_and_does_not_disturb() -> None:
-    physics = TwinPhysics(level(), [block("thing", (0.6, 0.3, 0.04))], panda_with_robotiq())
+    physics = TwinPhysics(level(), [block("thing", (0.6, 0.3, 0.04))], PANDA)
     physics.set_joints(HOME)
     before = physics.data.body("robot/eef").xpos.copy()
     physics.step(1.0)
@@ -101,7 +102,7 @@ def test_the_robot_holds_itself_and_does_not_disturb() -> None:
 
 def test_a_robot_moves_what_it_runs_into() -> None:
     """A thing inside the hand's way is pushed off: contacts between robot and things are on."""
-    physics = TwinPhysics(level(), [block("thing", (0.0, 0.0, 0.3), half=(0.05, 0.05, 0.05))], panda_with_robotiq())
+    physics = TwinPhysics(level(), [block("thing", (0.0, 0.0, 0.3), half=(0.05, 0.05, 0.05))], PANDA)
     assert settle(physics)[0].distance > 0.02
 
 
@@ -127,6 +128,6 @@ def test_unusable_robots_are_refused(tmp_path: Path) -> None:
         (replace(arm, mount="left_hand"), "no body 'left_hand'.*right_hand"),
     ):
         with pytest.raises(InvalidInput, match=message):
-            TwinPhysics(level(), [], files)
+            TwinPhysics(level(), [], replace(PANDA, files=lambda files=files: files))
     with pytest.raises(InvalidInput, match="9 joint positions for a robot of 7 joints"):
-        TwinPhysics(level(), [], RobotFiles(arm.model)).set_joints(np.zeros(9))
+        TwinPhysics(level(), [], replace(PANDA, files=lambda: RobotFiles(arm.model))).set_joints(np.zeros(9))

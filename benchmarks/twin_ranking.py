@@ -1,0 +1,244 @@
+"""Do twins built only from recorded films of Meta-World rank policies as the stand-in reality does?
+
+One rig (its exterior cameras found from films), one twin for each demonstration of a rigid-object task, every policy of
+the line-up in each twin and, from the same beginnings, in the stand-in reality. Twins see nothing of the simulator: a
+success is the moved thing (or, where none was moved, the tool) within 5 cm of where the demonstration's film left it.
+
+    python benchmarks/twin_ranking.py [--each 8] [--only-tasks reach-v3 ...] [--processes 1]
+
+Resumable: what `--data` holds already is not recorded, built or run again. Figures go to
+docs/benchmarks/twin_ranking.json, the page with plots to docs/benchmarks/twin_ranking/validation.html.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tyro
+from common import OUTPUT, REPOSITORY, as_json, in_own_process, write
+
+from workers.lineup import CONTROLS, LINEUP
+
+if TYPE_CHECKING:
+    from arena.contracts import Episode
+    from workers.cli.session import Session
+
+SEED, RIG_SEED = 2, 11
+"""Of the demonstrations, which no policy was trained on, and of the episodes that show the rig."""
+RIG_KINDS = {"random": 2.0, "expert": 1.0}
+RIGID = ("reach-v3", "push-v3", "pick-place-v3")
+
+
+@dataclass(frozen=True)
+class Options:
+    """`each` demonstrations of each task, `rig` episodes of each that show the rig; films of `width` by `height`."""
+
+    each: int = 8
+    rig: int = 8
+    steps: int = 24
+    batch: int = 8
+    processes: int = 1
+    width: int = 192
+    height: int = 128
+    only_tasks: tuple[str, ...] = RIGID
+    only_policies: tuple[str, ...] = (*LINEUP, *CONTROLS)
+    data: Path = REPOSITORY / "out" / "benchmark" / "twin-ranking"
+    name: str = "twin_ranking"
+
+
+def main(options: Options) -> None:
+    recorded(options)
+    built = twins(options)
+    figures = {**agreement(options), **built, "cameras": cameras(options), "options": as_json(options)}
+    print(write(options.name, figures).read_text())
+
+
+def recorded(options: Options) -> None:
+    """The films: of the rig, of the demonstrations at the twins' size, and of the same at the policies' size."""
+    from real2sim.reality.record import record
+
+    kinds = {"expert": 1.0}
+    large = {"height": options.height, "width": options.width}
+    sets: list[tuple[str, int, int, Mapping[str, float], dict[str, int]]] = [
+        ("rig", options.rig, RIG_SEED, RIG_KINDS, {**large, "max_frames": 60}),
+        ("films", options.each, SEED, kinds, large),
+        ("scenes", options.each, SEED, kinds, {}),
+    ]
+    for name, each, seed, of, how in sets:
+        if not (options.data / name / "meta" / "info.json").is_file():
+            record(options.only_tasks, each, seed, options.data / name, kinds=of, **how)  # type: ignore[arg-type]
+
+
+def episodes(options: Options, name: str) -> list[Episode]:
+    from arena.episodes.ingest import ingest
+
+    return list(ingest(options.data / name).episodes)
+
+
+def rig_of(options: Options) -> Any:
+    from real2sim.rig.rig import RigSettings, build_rig
+
+    shown = episodes(options, "rig")
+    exterior = tuple(name for name in shown[0].cameras if name != "wrist")
+    return build_rig(shown, options.data / "rig-twin", RigSettings(solve=exterior), print)
+
+
+def twins(options: Options) -> dict[str, Any]:
+    """Builds what is missing; how many were accepted, and how far each is off."""
+    began = time.perf_counter()
+    rig_of(options)
+    rig_minutes = (time.perf_counter() - began) / 60
+    keys = [episode.id for episode in episodes(options, "films")]
+    wanted = [key for key in keys if not (options.data / "twins" / key / "built.json").is_file()]
+    with ThreadPoolExecutor(options.processes) as pool:
+        parts = [wanted[start :: options.processes] for start in range(options.processes)]
+        list(pool.map(lambda part: in_own_process(build_some, options, part) if part else {}, parts))
+    built = [json.loads((options.data / "twins" / key / "built.json").read_text()) for key in keys]
+
+    def median(key: str) -> float | None:
+        values = [each[key] for each in built if each.get(key) is not None]
+        return round(float(np.median(values)), 3) if values else None
+
+    return {
+        "twins": len(built),
+        "rehearsed": sum(each["rehearsed"] for each in built),
+        "object_cm": median("object_cm"),
+        "goal_cm": median("goal_cm"),
+        "size_pct": median("size_pct"),
+        "replay_psnr": median("psnr"),
+        "twin_seconds": median("seconds"),
+        "rig_minutes": round(rig_minutes, 2),
+        "each_twin": built,
+    }
+
+
+def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
+    from real2sim.build.verify import picture_of
+    from real2sim.rig.rehearse import rehearse
+    from real2sim.rig.scene import replays_of, twin_of
+    from real2sim.twin.bundle import save_twin
+
+    rig = rig_of(options)
+    films = {episode.id: episode for episode in episodes(options, "films")}
+    for key in keys:
+        began = time.perf_counter()
+        twin = twin_of(rig, films[key], 96, 64)
+        folder = options.data / "twins" / key
+        shutil.rmtree(folder, ignore_errors=True)
+        save_twin(folder, twin)
+        seconds = time.perf_counter() - began
+        picture_of(replays_of(twin, rig, films[key]), folder / "replay.png")
+        rehearsed = rehearse(twin, films[key])
+        found = {
+            "episode": key,
+            "seconds": round(seconds, 1),
+            "rehearsed": rehearsed.succeeded,
+            "rehearsed_cm": round(100 * rehearsed.nearest, 2),
+            "tool_mm": round(1000 * rehearsed.tool_error, 1),
+            "psnr": round(min(each["psnr"] for each in twin.origin["replay"].values()), 2),
+            **truth_of(twin, films[key]),
+        }
+        (folder / "built.json").write_text(json.dumps(found))
+        print(found, flush=True)
+    return {}
+
+
+def truth_of(twin: Any, film: Episode) -> dict[str, Any]:
+    """How far a twin is off, measured against the simulator, which nothing else here looks at."""
+    from real2sim.reality.record import episodes as record_again
+    from real2sim.reality.simulator import Simulation
+
+    simulation = Simulation(film.task)
+    simulation.reset(int(film.metadata["reset_seed"]))
+    thing, goal = simulation.observation[4:7].copy(), simulation.observation[36:39].copy()
+    del record_again
+    apart = [np.linalg.norm(each.body_to_base[:3, 3] - thing) for each in twin.objects]
+    nearest = int(np.argmin(apart)) if apart else None
+    return {
+        "things": len(twin.objects),
+        "object_cm": None if nearest is None else round(100 * float(apart[nearest]), 2),
+        "size_pct": None if nearest is None else round(
+            100 * float(np.abs(twin.objects[nearest].size / np.array([0.04, 0.04, 0.04]) - 1).max()), 1),
+        "goal_cm": round(100 * float(np.linalg.norm(np.array(twin.goal.place) - goal)), 2),
+        "goal_of": twin.goal.thing or "tool",
+    }  # fmt: skip
+
+
+def cameras(options: Options) -> dict[str, Any]:
+    """What the cameras that were found are wrong by."""
+    from scipy.spatial.transform import Rotation
+
+    from real2sim.camera import calibrated
+
+    rig, known = rig_of(options), calibrated(episodes(options, "rig")[0].metadata)
+    found = {}
+    for name, camera in rig.exterior.items():
+        turn = Rotation.from_matrix(camera.camera_to_base[:3, :3].T @ known[name].camera_to_base[:3, :3])
+        apart = camera.camera_to_base[:3, 3] - known[name].camera_to_base[:3, 3]
+        found[name] = {
+            "cm": round(100 * float(np.linalg.norm(apart)), 3),
+            "deg": round(float(np.rad2deg(turn.magnitude())), 3),
+            "focal_pct": round(100 * abs(camera.fx / known[name].fx - 1), 2),
+        }
+    return {**found, "table_mm": round(1000 * abs(rig.plane.height), 1), "table_deg": round(rig.plane.tilt, 2)}
+
+
+def agreement(options: Options) -> dict[str, Any]:
+    """All policies in the twins and, from the same beginnings, in the stand-in reality."""
+    from workers.cli.session import Session
+    from workers.orchestrate import EvaluationPlan, evaluate
+    from workers.registry import STAND_IN, pretrained
+    from workers.settings import Settings
+
+    policies = tuple(f"bc:{pretrained(name)}" if name in LINEUP else name for name in options.only_policies)
+    session = Session(Settings()).at_home(options.data / "store")
+    try:
+        shared: dict[str, Any] = {"policies": policies, "episodes": options.data / "scenes", "steps": options.steps,
+                                  "batch": options.batch, "judge": "truth"}  # fmt: skip
+        real = evaluate(session.context, EvaluationPlan(world=STAND_IN, **shared), session.run)
+        twin = evaluate(session.context, EvaluationPlan(world=str(options.data / "twins"), **shared), session.run)
+        return compared(session, twin["evaluation"], real["evaluation"], options)
+    finally:
+        session.close()
+
+
+def compared(session: Session, twin: str, real: str, options: Options) -> dict[str, Any]:
+    from arena.rollout import code_version
+    from arena.validation import validate
+    from arena.validation.agreement import mmrv, pearson, spearman
+    from arena.validation.stored import stored_evaluator, stored_real
+    from workers.validation_page import write_validation
+
+    store = session.context.store
+    found = asdict(validate(evaluator=stored_evaluator(store, twin), real=stored_real(store, real), seed=0))
+    write_validation({**found, "code": code_version()}, OUTPUT / options.name)
+    cloned = [score for score in found["scores"] if score["policy"] in LINEUP]
+    sides = {side: np.array([score[side]["value"] for score in cloned]) for side in ("evaluator", "real")}
+    measures = {"pearson": pearson, "spearman": spearman, "mmrv": mmrv}
+    return {
+        **{name: found[name]["value"] for name in ("pearson", "spearman", "kendall", "mmrv", "optimism")},
+        "pearson_low": found["pearson"]["low"],
+        "pearson_high": found["pearson"]["high"],
+        "drop_one_min": found["drop_one"]["min"],
+        "policies": found["policies"],
+        "trials": sum(score["trials"]["real"] for score in found["scores"]),
+        "cloned_only": {name: round(float(of(**sides)), 4) for name, of in measures.items()},
+        "by_task": {t["task"]: {n: t[n]["value"] for n in ("pearson", "spearman", "mmrv", "optimism")}
+                    for t in found["tasks"]},
+        "scores": [{"policy": s["policy"], "twin": s["evaluator"]["value"], "true": s["real"]["value"]}
+                   for s in found["scores"]],
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    main(tyro.cli(Options))

@@ -1,0 +1,250 @@
+"""What all episodes of one rig share: cameras, the table, the empty scene, and how the robot follows its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arena.contracts import ActionSpace, Episode, FloatArray, Frames, InvalidInput
+from real2sim.build.freespace import robot_depths
+from real2sim.build.ledger import Ledger, episode_key
+from real2sim.build.scene import fit_here, fit_scene, prepare
+from real2sim.camera import Camera, calibrated, camera_facts, camera_of
+from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
+from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
+from real2sim.cameras.plate import Plate
+from real2sim.rig.pool import pooled
+from real2sim.rig.sights import Sight, spot
+from real2sim.robot import ArmKinematics
+from real2sim.robots import Robot, robot_named
+from real2sim.silhouette import RobotSilhouette
+from real2sim.splats.gaussians import Gaussians
+from real2sim.splats.ply import read_ply, write_ply
+from real2sim.splats.views import View
+from real2sim.twin.bundle import servo_facts, servo_of
+from real2sim.twin.control import GripperServo, Servo, identify_gripper, identify_tool_servo
+from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
+from real2sim.twin.support import SupportPlane
+from real2sim.twin.table import TableSettings, find_table
+
+MOSTLY_FREE = 0.35
+AROUND_THING = 0.05
+"""Metres around a thing that pictures of the empty scene leave out."""
+TOUCHED = 0.12
+"""Metres between the tool and a thing within which it may have been moved."""
+MOST_UNEXPLAINED = 0.03
+"""Metres (root mean square along an axis) of the tool's motion that its commands do not explain."""
+
+
+@dataclass(frozen=True)
+class RigSettings:
+    """`frames` of each episode are pooled to find cameras and plates, `wrist_frames` of all of them fitted in `steps`.
+
+    Cameras that the dataset knows are taken from there and checked, but those of `solve`, which are found from the
+    films.
+    """
+
+    frames: int = 10
+    wrist_frames: int = 40
+    steps: int = 600
+    seed: int = 0
+    solve: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rig:
+    """`empty` are the exterior cameras' pictures `(H, W, 3)` without anything on the table. Of `wrist` the pose is that
+    on its mount."""
+
+    robot: Robot
+    exterior: Mapping[str, Camera]
+    wrist: Camera
+    empty: Mapping[str, Frames]
+    plane: SupportPlane
+    background: Gaussians
+    servo: Servo
+    gripper: GripperServo
+    gates: tuple[Gate, ...]
+
+    def cameras_at(self, joint_position: FloatArray) -> dict[str, Camera]:
+        """All cameras in the base frame, of joints `(7,)` rad."""
+        mount = mount_poses(np.asarray(joint_position)[None], ArmKinematics(self.robot))[0]
+        return {**self.exterior, WRIST: wrist_camera_at(self.wrist, mount)}
+
+
+def build_rig(
+    episodes: Sequence[Episode],
+    out: Path,
+    settings: RigSettings | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Rig:
+    """The rig of `episodes`, kept in `out`. A second call goes on where the first was cut off.
+
+    Raises `Refused` for cameras or joints that the films contradict, and `InvalidInput` for episodes that are not of
+    one rig or that lack what a twin needs.
+    """
+    settings = settings or RigSettings()
+    pool = pooled(episodes, settings.frames)
+    names = sorted(name for name in pool.cameras if name != WRIST)
+    if not names or WRIST not in pool.cameras:
+        raise InvalidInput("a rig's twin needs the films of an exterior and of a wrist camera")
+    out.mkdir(parents=True, exist_ok=True)
+    maker = _Maker(episodes, pool, settings, Ledger(out, episode_key(pool, repr(settings), ""), report))
+    return maker.rig(names)
+
+
+class _Maker:
+    def __init__(self, episodes: Sequence[Episode], pool: Episode, settings: RigSettings, ledger: Ledger) -> None:
+        self._episodes, self._pool, self._settings, self._ledger = episodes, pool, settings, ledger
+        self._robot = robot_named(pool.robot)
+
+    def rig(self, names: Sequence[str]) -> Rig:
+        exterior = {name: self._exterior(name) for name in names}
+        wrist = self._wrist()
+        servo, gripper = self._control()
+        films = {name: recorded(self._pool, name)[0] for name in names}
+        empty = {name: np.rint(Plate.of(film).background).astype(np.uint8) for name, film in films.items()}
+        views = self._views(exterior, wrist, empty)
+        plane, views = self._table(views)
+        background = self._background(views, plane, exterior)
+        return Rig(
+            self._robot, exterior, wrist, empty, plane, background, servo, gripper, tuple(self._ledger.gates)
+        )  # fmt: skip
+
+    def _exterior(self, name: str) -> Camera:
+        def find() -> tuple[dict[str, Any], list[Gate]]:
+            known = calibrated(self._pool.metadata).get(name)
+            given = known is not None and name not in self._settings.solve
+            if given:
+                assert known is not None
+                fit = check_exterior(self._pool, name, known)
+            else:
+                fit = solve_exterior(self._pool, name, seed=self._settings.seed)
+            facts = {"camera": camera_facts(fit.camera), "given": given, "iou": fit.iou, "edges": fit.edge_pixels,
+                     "position_error": fit.position_error}  # fmt: skip
+            steady = replace(steadiness(self._pool.cameras[name].read(), name), stage=f"camera {name}")
+            gates = [given_gate(fit, name)] if given else [silhouette_gate(fit, name), certainty_gate(fit, name)]
+            return facts, [steady, *gates]
+
+        facts = self._ledger.run(f"camera {name}", find)
+        self._ledger.insist(f"camera {name}")
+        return camera_of(facts["camera"])
+
+    def _wrist(self) -> Camera:
+        """Of a camera that only ever shifts, features tell neither where on the hand it is nor, of a level one, what a
+        turn would: it has to be given."""
+        known = calibrated(self._pool.metadata).get(WRIST)
+        if known is None:
+            raise InvalidInput(
+                f"{self._pool.id} does not say where its wrist camera is: a rig's twin needs it in the episodes' metadata"
+            )
+        return known
+
+    def _control(self) -> tuple[Servo, GripperServo]:
+        told = [one for one in self._episodes if one.action and one.action.space is ActionSpace.CARTESIAN_POSITION]
+
+        def identify() -> tuple[dict[str, Any], list[Gate]]:
+            servo = identify_tool_servo([(one.action.values[:, :6], one.cartesian_position) for one in told if one.action],
+                                        self._pool.fps)  # fmt: skip
+            grips = [(one.action.values[:, 6], np.asarray(one.gripper_position)[:, 0]) for one in told if one.action]
+            gripper = identify_gripper(grips, self._pool.fps)
+            reason = "" if servo.residual <= MOST_UNEXPLAINED else "the actions are not what this arm was told"
+            metric = "motion that the commands do not explain, m"
+            return {"servo": servo_facts(servo), "gripper": servo_facts(gripper)}, [
+                Gate("control", metric, servo.residual, MOST_UNEXPLAINED, not reason, reason)
+            ]
+
+        if not told:
+            return Servo(), GripperServo()
+        facts = self._ledger.run("control", identify)
+        self._ledger.insist("control")
+        return servo_of(facts["servo"]), GripperServo(**{k: v for k, v in facts["gripper"].items() if v is not None})
+
+    def _views(self, exterior: Mapping[str, Camera], wrist: Camera, empty: Mapping[str, Frames]) -> list[View]:
+        """The empty pictures of exterior cameras, and the wrist's frames far apart, things left out of them."""
+        size = wrist.width, wrist.height
+        silhouette = RobotSilhouette(*size, self._robot)
+        kinematics = ArmKinematics(self._robot)
+        joints, gripper = np.asarray(self._pool.joint_position), np.asarray(self._pool.gripper_position)[:, 0]
+        views = []
+        try:
+            for name, camera in exterior.items():
+                rows = np.unique(np.linspace(0, len(joints) - 1, 40).astype(int))
+                drawn = np.stack([np.isfinite(silhouette.depth(camera, joints[t], gripper[t])) for t in rows])
+                views.append(View(camera, empty[name], drawn.mean(0) <= MOSTLY_FREE, f"{name}/plate"))
+            frames = [frame for one in self._episodes for frame in self._untouched(one, exterior, empty, silhouette)]
+            places = np.stack([np.asarray(one.cartesian_position)[t, :3] for one, t, _ in frames])
+            for index in np.sort(farthest(places, self._settings.wrist_frames)):
+                one, t, things = frames[index]
+                pose, grip = np.asarray(one.joint_position)[t], float(np.asarray(one.gripper_position)[t, 0])
+                camera = wrist_camera_at(wrist, mount_poses(pose[None], kinematics)[0])
+                free = Sight(
+                    camera, empty[next(iter(empty))], empty[next(iter(empty))], silhouette.depth(camera, pose, grip)
+                ).known
+                mask = free & ~_around(camera, things)
+                if mask.mean() > 0.2:
+                    views.append(View(camera, one.cameras[WRIST].read(t, t + 1)[0], mask, f"wrist/{one.id}/{t}"))
+        finally:
+            silhouette.close()
+        return views
+
+    def _untouched(
+        self, one: Episode, exterior: Mapping[str, Camera], empty: Mapping[str, Frames], silhouette: RobotSilhouette
+    ) -> list[tuple[Episode, int, FloatArray]]:
+        """The frames of an episode before the tool came near a thing, with where things are `(K, 3)` m."""
+        joints, grip = np.asarray(one.joint_position)[0], float(np.asarray(one.gripper_position)[0, 0])
+        sights = {
+            name: Sight(camera, one.cameras[name].read(0, 1)[0], empty[name], silhouette.depth(camera, joints, grip))
+            for name, camera in exterior.items()
+        }
+        things = np.array([found.place for found in spot(sights)]).reshape(-1, 3)
+        tool = np.asarray(one.cartesian_position)[:, :3]
+        near = (np.linalg.norm(tool[:, None] - things, axis=2) < TOUCHED).any(axis=1)
+        before = int(near.argmax()) if near.any() else len(tool)
+        return [(one, t, things) for t in range(0, before, 2)]
+
+    def _table(self, views: list[View]) -> tuple[SupportPlane, list[View]]:
+        def compute() -> tuple[dict[str, Any], list[Gate]]:
+            # The cameras are well known: none is moved.
+            table = find_table(views, settings=TableSettings(rounds=0))
+            plane = {
+                **asdict(table.plane),
+                "normal": table.plane.normal.tolist(),
+                "outline": table.plane.outline.tolist(),
+            }
+            return {"plane": plane, "cost": table.cost}, []
+
+        facts = self._ledger.run("table", compute)["plane"]
+        return SupportPlane(**{**facts, **{key: np.array(facts[key]) for key in ("normal", "outline")}}), views
+
+    def _background(self, views: list[View], plane: SupportPlane, exterior: Mapping[str, Camera]) -> Gaussians:
+        file, checkpoint = self._ledger.path("background.ply"), self._ledger.path("fit.safetensors")
+
+        def compute() -> tuple[dict[str, Any], list[Gate]]:
+            robots = {name: robot_depths(self._pool, camera) for name, camera in exterior.items()}
+            prepared = prepare(views, plane, (), self._robot, robots)
+            scene, quality = fit_scene(prepared, robots, lambda p: fit_here(p, self._settings.steps, checkpoint))
+            write_ply(file, scene)
+            value = float(np.median(quality)) if len(quality) else 0.0
+            return {"gaussians": len(scene)}, [Gate("scene", "PSNR of views held out, dB", value, 20.0, value >= 20.0,
+                                                    "" if value >= 20.0 else "views held out are not met")]  # fmt: skip
+
+        self._ledger.run("scene", compute)
+        self._ledger.insist("scene")
+        return read_ply(file)
+
+
+def _around(camera: Camera, things: FloatArray) -> FloatArray:
+    """`(H, W)` bool: pixels within `AROUND_THING` of things `(K, 3)`."""
+    rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
+    covered = np.zeros(rows.shape, bool)
+    if len(things):
+        pixels, depth = camera.project(things)
+        for (x, y), far in zip(pixels, depth, strict=True):
+            if far > 0.02:
+                covered |= np.hypot(columns - x, rows - y) < camera.fx * AROUND_THING / far
+    return covered
