@@ -70,7 +70,9 @@ def _exponential_of(x: Any) -> Callable[..., Any]:
 
     def single(x: Any) -> Any:
         x = max(x, _LEAST) * _EIGHTH
-        eighth_root = c0 + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * (c5 + x * c6)))))
+        # Estrin's scheme: on a tile's few pixels it is waiting that takes time, and this waits less than Horner's.
+        xx = x * x
+        eighth_root = (c0 + c1 * x) + xx * ((c2 + c3 * x) + xx * ((c4 + c5 * x) + xx * c6))
         square = eighth_root * eighth_root
         fourth = square * square
         return fourth * fourth
@@ -159,10 +161,11 @@ def _nearest(splat, column, row):  # type: ignore[no-untyped-def]
     return min(on_side, x * (a * x + 2 * b * near_y) + c * near_y * near_y)
 
 
-# Rows of a tile's workspace, `PIXELS` numbers each: where its pixels are, then what is known of them so far.
-_AT_X, _AT_Y, _LIGHT, _LEFT, _LAST, _SUM = (PIXELS * row for row in range(6))
-_BEHIND, _WANTED = 5 * PIXELS, 6 * PIXELS
-_WORKSPACE = 11 * PIXELS
+# Rows of a tile's workspace, `PIXELS` numbers each: where its pixels are; the light that is left, negative where a
+# pixel is finished; the place, from 1, of the last Gaussian that shows; sums going forth, and what is behind and is wanted going back.
+_AT_X, _AT_Y, _LEFT, _LAST, _SUM = (PIXELS * row for row in range(5))
+_BEHIND, _WANTED = 4 * PIXELS, 5 * PIXELS
+_WORKSPACE = 10 * PIXELS
 
 
 @_compiled
@@ -187,7 +190,7 @@ def composite_tiles(splats, gaussian, starts, heights, columns, rows, pictures, 
     """Draw tiles `first` to `end`, front to back, into `pictures` `(images, H, W, CHANNELS)`.
 
     `left` `(tiles, 2, PIXELS)` becomes what the gradient needs: the light that is left behind the last Gaussian that
-    shows in a pixel, and the place of that one in the tile's list.
+    shows in a pixel, and the place, from 1, of that one in the tile's list.
     """
     number = splats.dtype.type
     one, zero = number(1), number(0)
@@ -196,14 +199,14 @@ def composite_tiles(splats, gaussian, starts, heights, columns, rows, pictures, 
         image, top, beside = _place(work, tile, columns, rows)
         high, wide = min(pictures.shape[1] - top, TILE), min(pictures.shape[2] - beside, TILE)
         for i in range(PIXELS):
-            work[_LIGHT + i] = one if i // TILE < high and i % TILE < wide else zero
-            work[_LEFT + i], work[_LAST + i] = one, -one
+            work[_LEFT + i] = one if i // TILE < high and i % TILE < wide else -one
+            work[_LAST + i] = zero
             for channel in range(CHANNELS):
                 work[_SUM + channel * PIXELS + i] = zero
         for place in range(starts[tile + 1] - starts[tile]):
             m = gaussian[starts[tile] + place]
             begin, stop = _pixels_of(splats[m], heights[m], top)
-            _show(work, splats[m], number(place), begin, stop)
+            _show(work, splats[m], number(place + 1), begin, stop)
             if place % 4 == 3 and _is_dark(work):
                 break
         for i in range(high * TILE):
@@ -212,14 +215,18 @@ def composite_tiles(splats, gaussian, starts, heights, columns, rows, pictures, 
                     value = work[_SUM + channel * PIXELS + i]
                     pictures[image, top + i // TILE, beside + i % TILE, channel] = value
         for i in range(PIXELS):
-            left[tile, 0, i], left[tile, 1, i] = work[_LEFT + i], work[_LAST + i]
+            left[tile, 0, i], left[tile, 1, i] = abs(work[_LEFT + i]), work[_LAST + i]
 
 
 @_compiled
 def _show(work, splat, place, begin, stop):  # type: ignore[no-untyped-def]
-    """Composite one Gaussian over the pixels from `begin` to `stop` of a tile."""
+    """Composite one Gaussian over the pixels from `begin` to `stop` of a tile.
+
+    Choices are products with 0 or 1: of branches LLVM makes masked stores, which take most of the time on some CPUs.
+    """
     number = splat.dtype.type
-    zero, most, least, dark = number(0), number(MAX_ALPHA), number(MIN_ALPHA), number(MIN_LIGHT)
+    one, zero, most = number(1), number(0), number(MAX_ALPHA)
+    least, dark = number(MIN_ALPHA), number(MIN_LIGHT)
     a, b, c = number(0.5) * splat[XX], splat[XY], number(0.5) * splat[YY]
     x, y, log_opacity = splat[X], splat[Y], splat[LOG_OPACITY]
     red, green, blue, depth = splat[RED], splat[GREEN], splat[BLUE], splat[DEPTH]
@@ -227,14 +234,14 @@ def _show(work, splat, place, begin, stop):  # type: ignore[no-untyped-def]
     for i in range(stop - begin):
         dx, dy = work[_AT_X + i] - x, work[_AT_Y + i] - y
         alpha = min(_exponential(log_opacity - (dx * (a * dx + b * dy) + c * dy * dy)), most)
-        alpha = alpha if alpha >= least else zero
-        light = work[_LIGHT + i]
+        alpha = alpha * number(alpha >= least)
+        left = work[_LEFT + i]
+        light = max(left, zero)
         after = light - light * alpha
-        open_ = after > dark  # else finished: this Gaussian and all behind it show nothing
-        weight = light * alpha if open_ else zero
-        work[_LIGHT + i] = after if open_ else zero
-        work[_LEFT + i] = after if open_ else work[_LEFT + i]
-        work[_LAST + i] = place if weight > zero else work[_LAST + i]
+        open_ = number(after > dark)  # else finished: this Gaussian and all behind it show nothing
+        weight = light * alpha * open_
+        work[_LEFT + i] = open_ * after - (one - open_) * abs(left)
+        work[_LAST + i] += number(weight > zero) * (place - work[_LAST + i])
         work[_SUM + i] += weight * red
         work[_SUM + PIXELS + i] += weight * green
         work[_SUM + 2 * PIXELS + i] += weight * blue
@@ -245,7 +252,7 @@ def _show(work, splat, place, begin, stop):  # type: ignore[no-untyped-def]
 @_compiled
 def _is_dark(work):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):
-        if work[_LIGHT + i] > 0:
+        if work[_LEFT + i] > 0:
             return False
     return True
 
@@ -261,7 +268,7 @@ def gradient_of_tiles(splats, gaussian, starts, heights, columns, rows, upstream
     work = np.empty(_WORKSPACE, splats.dtype)
     for tile in range(first, end):
         image, top, beside = _place(work, tile, columns, rows)
-        furthest = number(-1)
+        furthest = number(0)
         for i in range(PIXELS):
             down, across = top + i // TILE, beside + i % TILE
             work[_LEFT + i], work[_LAST + i], work[_BEHIND + i] = left[tile, 0, i], left[tile, 1, i], number(0)
@@ -270,8 +277,8 @@ def gradient_of_tiles(splats, gaussian, starts, heights, columns, rows, upstream
             for channel in range(CHANNELS):
                 wanted = upstream[image, down, across, channel] if inside else number(0)
                 work[_WANTED + channel * PIXELS + i] = wanted
-        for place in range(int(furthest), -1, -1):
-            row = starts[tile] + place
+        for place in range(int(furthest), 0, -1):
+            row = starts[tile] + place - 1
             m = gaussian[row]
             begin, stop = _pixels_of(splats[m], heights[m], top)
             _trace(work, splats[m], number(place), begin, stop, to_rows[row])
@@ -292,8 +299,7 @@ def _trace(work, splat, place, begin, stop, gradient):  # type: ignore[no-untype
         dx, dy = work[_AT_X + i] - x, work[_AT_Y + i] - y
         whole = _exponential(log_opacity - (dx * (a * dx + b * dy) + c * dy * dy))
         alpha = min(whole, most)
-        alpha = alpha if alpha >= least else zero
-        alpha = alpha if place <= work[_LAST + i] else zero
+        alpha = alpha * number(alpha >= least) * number(place <= work[_LAST + i])
         share = one / (one - alpha)
         before = work[_LEFT + i] * share
         weight = alpha * before
@@ -303,7 +309,7 @@ def _trace(work, splat, place, begin, stop, gradient):  # type: ignore[no-untype
         worth = weight * (worth + work[_WANTED + 4 * PIXELS + i])
         # d/d(log alpha): what a Gaussian shows itself, less its share of dimming everything behind it.
         slope = worth - work[_BEHIND + i] * alpha * share
-        slope = slope if whole < most else zero
+        slope = slope * number(whole < most)
         work[_BEHIND + i] += worth
         work[_LEFT + i] = before
         sum_ += slope
