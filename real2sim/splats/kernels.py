@@ -162,7 +162,8 @@ def _nearest(splat, column, row):  # type: ignore[no-untyped-def]
 
 
 # Rows of a tile's workspace, `PIXELS` numbers each: where its pixels are; the light that is left, negative where a
-# pixel is finished; the place, from 1, of the last Gaussian that shows; sums going forth, and what is behind and is wanted going back.
+# pixel is finished; the place, from 1, of the last Gaussian that shows; sums going forth; what is behind and what is
+# wanted going back.
 _AT_X, _AT_Y, _LEFT, _LAST, _SUM = (PIXELS * row for row in range(5))
 _BEHIND, _WANTED = 4 * PIXELS, 5 * PIXELS
 _WORKSPACE = 10 * PIXELS
@@ -251,7 +252,7 @@ def _show(work, splat, place, begin, stop):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _is_dark(work):  # type: ignore[no-untyped-def]
-    for i in range(PIXELS):
+    for i in range(PIXELS):  # noqa: SIM110 (numba knows no generators)
         if work[_LEFT + i] > 0:
             return False
     return True
