@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from arena.contracts import InvalidInput
 from real2sim.camera import Camera
-from real2sim.splats.composite import composite, log_alpha_coefficients
+from real2sim.splats.composite import composite
 from real2sim.splats.gaussians import Gaussians
+from real2sim.splats.kernels import may_be_seen
 from real2sim.splats.library import covariances, harmonic_bases, project
-from real2sim.splats.tiles import MIN_ALPHA, TileGrid, find_hits, tile_centres
+from real2sim.splats.tiles import TileGrid, find_hits
 
 NEAR = 0.01
 """Metres: what is nearer to a camera is not drawn."""
 BLUR = 0.3
 """Square pixels added to every projected covariance, as in 3DGS and gsplat's default (`eps2d`)."""
-_FIELD = 1.3
-"""A Gaussian whose centre is farther out than this many half pictures is drawn only if it reaches in."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,9 @@ def _draw_on_cpu(
     """The same steps as gsplat's kernels: project, find tiles, sort by depth, composite."""
     grid = TileGrid(len(views), height, width)
     splats = _project(gaussians, views, intrinsics, width, height)
-    means, conics, depths, log_opacities = (splats[name] for name in ("means2d", "conics", "depths", "log_opacities"))
-    hits = find_hits(means, conics, depths, log_opacities, splats["camera_ids"], grid)
-    splat = torch.cat([conics, means, log_opacities[:, None], splats["colors"], depths[:, None]], dim=1)
-    rows = splat.index_select(0, hits.gaussian)
-    centred = rows[:, 3:5] - tile_centres(hits.tile, grid)
-    coefficients = log_alpha_coefficients(rows[:, :3], centred, rows[:, 5])
-    pictures = grid.to_images(composite(coefficients, rows[:, 6:], hits.starts, hits.counts))
+    columns = (splats[name] for name in ("conics", "means2d", "log_opacities", "colors", "depths"))
+    rows = torch.cat([column if column.ndim == 2 else column[:, None] for column in columns], dim=1)
+    pictures = composite(rows, find_hits(rows, splats["camera_ids"], grid), grid)
     alpha = pictures[..., 4]
     return pictures[..., :3], pictures[..., 3] / alpha.clamp(min=1e-10), alpha, splats
 
@@ -94,7 +90,7 @@ def _project(gaussians: Gaussians, views: Tensor, intrinsics: Tensor, width: int
     log_opacities = torch.nn.functional.logsigmoid(gaussians.opacity_logits)
     parts: list[dict[str, Tensor]] = []
     for index, (view, k) in enumerate(zip(views, intrinsics, strict=True)):
-        seen = _may_be_seen(gaussians, view, k, width, height)
+        seen = _seen_from(gaussians, view, k, width, height)
         radii, means, depths, conics, _ = project(
             gaussians.means[seen], spread[seen], view[None], k[None], width, height, eps2d=BLUR, near_plane=NEAR
         )
@@ -109,19 +105,11 @@ def _project(gaussians: Gaussians, views: Tensor, intrinsics: Tensor, width: int
 
 
 @torch.no_grad()
-def _may_be_seen(gaussians: Gaussians, view: Tensor, k: Tensor, width: int, height: int) -> Tensor:
-    """Indices of Gaussians that are in front of a camera, dense enough to count, and not far outside the picture."""
-    in_camera = gaussians.means @ view[:3, :3].T + view[:3, 3]
-    depth = in_camera[:, 2]
-    safe = depth.clamp(min=NEAR)
-    reach = 3.4 * gaussians.scales.amax(dim=1) / safe
-    beside = torch.maximum(
-        (in_camera[:, 0] / safe + (k[0, 2] - width / 2) / k[0, 0]).abs() - _FIELD * width / 2 / k[0, 0],
-        (in_camera[:, 1] / safe + (k[1, 2] - height / 2) / k[1, 1]).abs() - _FIELD * height / 2 / k[1, 1],
-    )
-    # A Gaussian's own slant stretches its picture, at most by the tangent of the angle it is seen at.
-    inside = beside < 2 * reach
-    return torch.nonzero((depth > NEAR) & (gaussians.opacities >= MIN_ALPHA) & inside)[:, 0]
+def _seen_from(gaussians: Gaussians, view: Tensor, k: Tensor, width: int, height: int) -> Tensor:
+    """Indices of Gaussians that a camera may see (`kernels.may_be_seen`)."""
+    sizes, opacities = gaussians.scales.amax(dim=1), gaussians.opacities
+    arrays = (tensor.detach().contiguous().numpy() for tensor in (gaussians.means, sizes, opacities, view, k))
+    return torch.from_numpy(np.flatnonzero(may_be_seen(*arrays, width, height, NEAR)))
 
 
 def _colors(directions: Tensor, harmonics: Tensor) -> Tensor:

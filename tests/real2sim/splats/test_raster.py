@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
+from numba import njit
 
 from arena.contracts import InvalidInput
 from real2sim.camera import Camera
 from real2sim.splats.gaussians import Gaussians, merge
+from real2sim.splats.kernels import _exponential
 from real2sim.splats.library import covariances, harmonic_bases, project
 from real2sim.splats.raster import BLUR, NEAR, rasterize
 from tests.real2sim.splats.scenes import cloud, disc, looking
@@ -94,6 +97,69 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
         direction, step = torch.randn(values.shape, generator=generator, dtype=torch.float64), 1e-7
         slope = (loss(values + step * direction) - loss(values - step * direction)) / (2 * step)
         torch.testing.assert_close((changed.grad * direction).sum(), slope, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_in_single_precision_are_those_in_double() -> None:
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        scene = Gaussians(**{name: tensor.to(dtype).requires_grad_() for name, tensor in cloud().tensors().items()})
+        all_channels(scene, CAMERAS[:2]).square().sum().backward()
+        found.append({name: tensor.grad.double() for name, tensor in scene.tensors().items()})
+    for name, gradient in found[0].items():
+        off = (found[1][name] - gradient).norm() / gradient.norm()
+        assert off < 1e-3, f"{name}: {off}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scenes_of_none_of_one_and_of_what_is_behind_the_camera(dtype: torch.dtype) -> None:
+    one, camera = disc((0.0, 0.0, 0.0), (1.0, 0.0, 0.0)).to(dtype), looking((1.0, 0.0, 0.01), cx=20.5)
+    behind = looking((1.0, 0.0, 0.01), at=(2.0, 0.0, 0.01))
+    none = one.subset(torch.zeros(1, dtype=torch.bool))
+    for scene, eye in ((none, camera), (one, behind)):
+        scene = Gaussians(**{name: tensor.clone().requires_grad_() for name, tensor in scene.tensors().items()})
+        seen = rasterize(scene, [eye, eye], background=torch.full((3,), 0.25, dtype=dtype))
+        assert seen.color.dtype == dtype
+        assert (seen.color == 0.25).all()
+        assert (seen.alpha.max(), seen.depth.max()) == (0, 0)
+        (seen.color.sum() + seen.depth.sum()).backward()
+        assert all(tensor.grad is None or (tensor.grad == 0).all() for tensor in scene.tensors().values())
+    torch.testing.assert_close(all_channels(one, [camera])[0], slow_rendering(one, camera), atol=1e-5, rtol=1e-5)
+    some = merge([one, disc((3.0, 0.0, 0.0), (0.0, 1.0, 0.0)).to(dtype)])  # the second is behind the camera
+    assert torch.equal(all_channels(some, [camera]), all_channels(one, [camera]))
+
+
+def test_numbers_that_are_not_finite_stay_where_they_are() -> None:
+    scene = cloud(dtype=torch.float32)
+    scene.means[3], scene.log_scales[5], scene.opacity_logits[7] = torch.nan, torch.inf, torch.nan
+    scene.quaternions[9] = torch.nan
+    assert rasterize(scene, CAMERAS).color.shape == (3, 24, 40, 3)
+
+
+def test_any_number_of_threads_gives_the_same_to_the_last_bit() -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5, 1):
+            torch.set_num_threads(threads)
+            source = cloud(count=400, dtype=torch.float32)
+            scene = Gaussians(**{name: tensor.requires_grad_() for name, tensor in source.tensors().items()})
+            pictures = all_channels(scene, CAMERAS)
+            pictures.square().sum().backward()
+            found.append([pictures.detach(), *(tensor.grad for tensor in scene.tensors().values())])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_the_exponential_of_single_precision_is_exact_to_its_last_digits() -> None:
+    x = np.linspace(-6, 0, 10_001, dtype=np.float32)
+
+    @njit
+    def all_of(x):  # type: ignore[no-untyped-def]
+        return np.array([_exponential(each) for each in x])
+
+    np.testing.assert_allclose(all_of(x), np.exp(x.astype(np.float64)), rtol=2e-6)
+    np.testing.assert_allclose(all_of(x.astype(np.float64)), np.exp(x.astype(np.float64)), rtol=1e-15)
 
 
 def test_what_is_nearer_hides_what_is_behind() -> None:
