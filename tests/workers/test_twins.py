@@ -46,6 +46,9 @@ def test_a_suite_is_made_and_policies_are_compared_in_it(
     [
         ("twin", "Expected one of"),
         ("twin build nowhere --out OUT", "nowhere does not exist"),
+        ("twin build nowhere --out OUT --filmed-as wide", "is no shape"),
+        ("twin build nowhere --out OUT --focal wrist", "is no focal length"),
+        ("twin build nowhere --out OUT --generator blocks", "needs the masks of a segmenter"),
         ("twin view nowhere", "holds no twin"),
         ("twin perturb TWIN --out OUT --axes colour", "no axis 'colour'"),
         ("twin perturb TWIN --out OUT --each 0", "at least one"),

@@ -38,6 +38,8 @@ class Build:
     steps: int = 600
     """Of the scene's fit."""
     seed: int = 0
+    focal: tuple[str, ...] = ()
+    """Focal lengths that are known, in pixels of the films, as in `wrist=183 exterior_1=126`."""
     filmed_as: str | None = None
     """Shape of the pictures before they were resized, as in `16:9`, where that changed it and the dataset does not say
     so itself: their pixels are not square then."""
@@ -56,7 +58,6 @@ class Build:
         from arena.rollout import code_version
         from real2sim.build import BuildSettings, build_twin
 
-        episode = chosen_episode(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
         settings = BuildSettings(
             wrist_frames=self.wrist_frames,
             steps=self.steps,
@@ -64,8 +65,10 @@ class Build:
             engine=self.engine,
             segmenter="" if self.segmenter is None else str(self.segmenter),
             generator=self.generator or "",
+            focals=tuple(_focal(each) for each in self.focal),
             filmed_as=None if self.filmed_as is None else _shape(self.filmed_as),
         )
+        episode = chosen_episode(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
         console = Console(stderr=True)
         built = build_twin(
             episode,
@@ -76,6 +79,18 @@ class Build:
         )
         found = {"episode": episode.id, "out": str(self.out), **asdict(built)}
         return Answer(found, lambda console: show_built(built, self.out, console), 0 if built.accepted else 2)
+
+
+def _focal(text: str) -> tuple[str, float]:
+    """A camera's name and its focal length, of `wrist=183`."""
+    name, _, pixels = text.partition("=")
+    try:
+        value = float(pixels)
+    except ValueError:
+        value = 0.0
+    if not name or not 0 < value < float("inf"):
+        raise InvalidInput(f"--focal {text} is no focal length: give a camera and its pixels, as in wrist=183")
+    return name, value
 
 
 def _shape(text: str) -> float:
