@@ -40,13 +40,16 @@ class CameraStages:
     def exteriors(self, names: list[str]) -> dict[str, Camera]:
         """Static cameras that pass. Others are left out: with one that passes, it is not the joints that are wrong."""
         found: dict[str, Camera] = {}
+        lost: list[str] = []
         for name in names:
             stage = f"camera {name}"
             facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
             if self._ledger.passed(stage):
                 found[name] = camera_of(facts["camera"])
-        for name in names:
-            if name not in found and (lens := self._lens_of(name, found)) is not None:
+            elif not facts["shown"]:  # What is only uncertain would be as uncertain again.
+                lost.append(name)
+        for name in lost:
+            if (lens := self._lens_of(name, found)) is not None:
                 self._again(name, lens, found)
         self.left_out += [name for name in names if name not in found]
         if names and not found:
@@ -78,8 +81,9 @@ class CameraStages:
         focal, aspect = settings.focal(name), settings.aspect(self._episode, name)
         fit = solve_exterior(self._episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
         facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
-        facts |= {"near_iou": fit.near_iou, "feature_share": fit.feature_share}
-        return facts, [silhouette_gate(fit, name), certainty_gate(fit, name)]
+        shown = silhouette_gate(fit, name)
+        facts |= {"near_iou": fit.near_iou, "feature_share": fit.feature_share, "shown": shown.passed}
+        return facts, [shown, certainty_gate(fit, name)]
 
     def wrist(self) -> Camera:
         """The wrist camera, its pose that on the flange."""

@@ -1,0 +1,79 @@
+"""Which static cameras are tried again, and with what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from real2sim.build import posing
+from real2sim.build.ledger import Ledger, Refused
+from real2sim.build.posing import CameraStages
+from real2sim.build.settings import BuildSettings
+from real2sim.camera import Camera
+from real2sim.cameras.exterior import ExteriorFit
+from real2sim.truth import make_truth
+
+NAMES = ["exterior_1", "exterior_2"]
+
+
+def a_fit(focal: float, iou: float, error: float = 0.001) -> ExteriorFit:
+    return ExteriorFit(Camera(160, 96, focal, focal, 80, 48, np.eye(4)), iou, 0.1, 0.9, error)
+
+
+def stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: dict[tuple[str, float | None], ExteriorFit]
+) -> tuple[CameraStages, list[tuple[str, float | None]]]:
+    """Stages whose solver answers with `fits`, by a camera's name and the lens that its search begins with."""
+    asked: list[tuple[str, float | None]] = []
+
+    def solve(episode: Any, name: str, *, lens: float | None, **rest: Any) -> ExteriorFit:
+        asked.append((name, lens))
+        return fits[name, lens]
+
+    monkeypatch.setattr(posing, "solve_exterior", solve)
+    episode = make_truth(0, 12).episode
+    return CameraStages(episode, BuildSettings(), Ledger(tmp_path, "key", lambda line: None)), asked
+
+
+def test_a_camera_that_is_not_found_is_tried_with_the_lens_of_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = {
+        ("exterior_1", None): a_fit(120.0, 0.1),
+        ("exterior_2", None): a_fit(66.0, 0.9),
+        ("exterior_1", 66.0): a_fit(67.0, 0.8),
+    }
+    cameras, asked = stages(tmp_path, monkeypatch, fits)
+    found = cameras.exteriors(NAMES)
+    assert found["exterior_1"].fx == 67.0
+    assert cameras.left_out == []
+    assert asked == list(fits)
+
+
+def test_one_that_stays_lost_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = {
+        ("exterior_1", None): a_fit(120.0, 0.1),
+        ("exterior_2", None): a_fit(66.0, 0.9),
+        ("exterior_1", 66.0): a_fit(120.0, 0.2),
+    }
+    cameras, _ = stages(tmp_path, monkeypatch, fits)
+    assert set(cameras.exteriors(NAMES)) == {"exterior_2"}
+    assert cameras.left_out == ["exterior_1"]
+
+
+def test_one_that_is_only_uncertain_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = {("exterior_1", None): a_fit(120.0, 0.9, error=0.05), ("exterior_2", None): a_fit(66.0, 0.9)}
+    cameras, asked = stages(tmp_path, monkeypatch, fits)
+    assert set(cameras.exteriors(NAMES)) == {"exterior_2"}
+    assert asked == list(fits)
+
+
+def test_without_any_camera_the_first_ones_gate_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = {("exterior_1", None): a_fit(120.0, 0.1), ("exterior_2", None): a_fit(66.0, 0.2)}
+    cameras, asked = stages(tmp_path, monkeypatch, fits)
+    with pytest.raises(Refused, match="exterior_1"):
+        cameras.exteriors(NAMES)
+    assert asked == list(fits)
