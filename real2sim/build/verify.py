@@ -12,12 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import Episode, Frames
 from arena.metrics import psnr, ssim
-from real2sim.robots import robot_named
-from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import Twin
 from real2sim.twin.color import fit_color_response
-from real2sim.twin.control import commanded_joints
-from real2sim.twin.physics import TwinPhysics
+from real2sim.twin.enact import carried_out, commands_of
 from real2sim.twin.pictures import Instant, TwinPictures, flange_poses, kinematics_of
 from real2sim.twin.render import Look, RobotImages
 
@@ -65,18 +62,9 @@ class Driven:
 
 def drive(twin: Twin, episode: Episode, *, pictures: bool = True) -> Driven:
     """Carry out what the arm was told or, where the episode does not say, where it was a frame later."""
-    told = commanded_joints(episode)
-    joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
-    if told is None:
-        told, gripper = np.roll(joints, -1, axis=0), np.roll(gripper, -1)
-        told[-1], gripper[-1] = joints[-1], gripper[-2]
-    physics = TwinPhysics(twin.plane, twin.objects, robot_named(twin.beginning.robot))
-    arm = Arm(physics.model, physics.data, twin.servo, robot_named(twin.beginning.robot), twin.gripper)
-    arm.place(twin.beginning.joint_position, twin.beginning.gripper_position)
-    instants = []
-    for row, grip in zip(told, gripper, strict=True):
-        instants.append(Instant(arm.joint_position, arm.gripper_position, physics.body_to_base()))
-        arm.follow(row, float(grip), 1 / episode.fps)
+    told, gripper = commands_of(episode)
+    joints = np.asarray(episode.joint_position)
+    instants = carried_out(twin, told, gripper)[:-1]
     found, wanted = (
         flange_poses(each, kinematics_of(twin))
         for each in (np.stack([each.joint_position for each in instants]), joints)
