@@ -98,6 +98,8 @@ def corrections(
         raise InvalidInput(
             f"the twin of {twin.beginning.episode_id} has no wrist camera, so there is no view to correct"
         )
+    if count < 1:
+        raise InvalidInput(f"at least one view has to be wanted, not {count}")
     starts = min(free_frames(instants), len(told)) - spread.frames
     if starts < 1:
         raise InvalidInput(

@@ -14,6 +14,7 @@ from tyro.conf import Positional, subcommand
 
 from arena.contracts import InvalidInput
 from workers.cli.session import Answer, Session
+from workers.cli.twin_correct import Correct
 from workers.cli.twin_use import Agree, Perturb, Replay, Rollout, View, chosen_episode
 
 if TYPE_CHECKING:
@@ -130,5 +131,6 @@ class Twin:
         | Annotated[Replay, subcommand("replay")]
         | Annotated[Rollout, subcommand("rollout")]
         | Annotated[Perturb, subcommand("perturb")]
+        | Annotated[Correct, subcommand("correct")]
         | Annotated[Agree, subcommand("agree")]
     )
