@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from arena.contracts import InvalidInput
-from arena.synthesis.plan import Attempt, Beginning
+from arena.synthesis.plan import ROLLOUT, Attempt, Beginning
 from arena.synthesis.select import Candidate, Selection, fault, select
 from workers.evaluation import Dataset
 from workers.jobs import Context, Json, Request
@@ -51,7 +51,7 @@ def synthesize(
         path = review_path(context, request, chosen)
         chosen = reviewed(context, path, request, chosen)
     inputs = ExportSyntheticInputs(
-        kept=tuple(chosen), dataset=work.batch.dataset, out=str(request.out.resolve()), format=request.export.format,
+        kept=tuple(chosen), out=str(request.out.resolve()), format=request.export.format,
         target=request.export.target, blank_cameras=request.export.blank_cameras,
         real=None if request.real is None else Dataset.at(request.real), ratio=request.ratio, seed=request.seed,
         judging=judging_lines(work), selection=selection_lines(request),
@@ -146,7 +146,7 @@ def _resets(context: Context, request: SynthesisRequest, found: Sequence[JudgedA
         assert judged.rollout is not None
         frame = int(random.uniform(*MIDDLE) * (judged.done or request.steps))
         spec = judged.attempt
-        drawn.append(Beginning(judged.rollout, max(1, frame), spec.instruction, spec.task, imagined=True))
+        drawn.append(Beginning(judged.rollout, max(1, frame), spec.instruction, spec.task, ROLLOUT))
     return drawn
 
 

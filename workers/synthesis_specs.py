@@ -18,11 +18,12 @@ class AttemptSpec(Inputs):
     frame: int
     instruction: str
     task: str
-    imagined: bool
+    source: str
     told: str
     label: str
     noise: float
     chunk: int | None
+    weight: float | None
     seed: int
     number: int
 
@@ -30,17 +31,17 @@ class AttemptSpec(Inputs):
     def of(cls, attempt: Attempt) -> AttemptSpec:
         start, wording, variation = attempt.beginning, attempt.wording, attempt.variation
         return cls(
-            id=start.id, frame=start.frame, instruction=start.instruction, task=start.task, imagined=start.imagined,
-            told=wording.told, label=wording.label, noise=variation.noise, chunk=variation.chunk, seed=attempt.seed,
-            number=attempt.number,
+            id=start.id, frame=start.frame, instruction=start.instruction, task=start.task, source=start.source,
+            told=wording.told, label=wording.label, noise=variation.noise, chunk=variation.chunk,
+            weight=variation.weight, seed=attempt.seed, number=attempt.number,
         )  # fmt: skip
 
     @property
     def attempt(self) -> Attempt:
         """Raises `InvalidInput` for a variation that cannot be."""
         return Attempt(
-            Beginning(self.id, self.frame, self.instruction, self.task, self.imagined),
-            Wording(self.told, self.label), Variation(self.noise, self.chunk), self.seed, self.number,
+            Beginning(self.id, self.frame, self.instruction, self.task, self.source),
+            Wording(self.told, self.label), Variation(self.noise, self.chunk, self.weight), self.seed, self.number,
         )  # fmt: skip
 
 
@@ -58,7 +59,10 @@ class ImagineInputs(Inputs):
 
 
 class JudgedAttempt(Inputs):
-    """What came of an attempt. `rollout` is None where the policy broke off: `reason` says why."""
+    """What came of an attempt. `rollout` is None where the policy broke off: `reason` says why.
+
+    `joints` are those that it began with, in rad, where its scene knows them: formats with joints go on from them.
+    """
 
     attempt: AttemptSpec
     rollout: str | None
@@ -68,6 +72,7 @@ class JudgedAttempt(Inputs):
     threshold: float = 0.5
     apart: float | None = None
     done: int | None = None
+    joints: tuple[float, ...] | None = None
     reason: str = ""
 
 
@@ -81,13 +86,9 @@ class KeptAttempt(Inputs):
 
 
 class ExportSyntheticInputs(Inputs):
-    """What was selected, where it goes, and what is mixed in. `judging` and `selection` are lines for the card.
-
-    `dataset` has the episodes that trials began at: where a format wants joints, they begin with theirs.
-    """
+    """What was selected, where it goes, and what is mixed in. `judging` and `selection` are lines for the card."""
 
     kept: tuple[KeptAttempt, ...] = Field(min_length=1)
-    dataset: Dataset
     out: str
     format: str
     target: str | None

@@ -1,9 +1,10 @@
-"""How attempts at one scene differ: in what the policy is made to do besides what it wants, and how long it commits."""
+"""How attempts at one scene differ: in what the policy is made to do besides what it wants, how long it commits, and
+how far it is held to motions that were recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from arena.contracts import (
     PolicyCard,
     Scene,
 )
+from arena.synthesis.guided import Motions, guided
 
 MEMORY_SECONDS = 0.5
 """How long a push lasts: noise that changes at every action is averaged away by the arm."""
@@ -30,17 +32,21 @@ LEVER = 0.5
 class Variation:
     """`noise` is the deviation in m by which the hand is pushed off its way (in joint spaces, about as much).
 
-    `chunk` is how many actions of each answer are carried out; None, as many as the policy declares.
+    `chunk` is how many actions of each answer are carried out; None, as many as the policy declares. `weight` is what
+    the policy's likelihood counts for against that of recorded motions (`arena.synthesis.guided`); None, all.
     """
 
     noise: float = 0.0
     chunk: int | None = None
+    weight: float | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.noise) and 0.0 <= self.noise <= 0.5):
             raise InvalidInput(f"noise must be from 0 to 0.5 m, not {self.noise}")
         if self.chunk is not None and self.chunk < 1:
             raise InvalidInput(f"a chunk has at least 1 action, not {self.chunk}")
+        if self.weight is not None and not 0.0 <= self.weight <= 1e6:
+            raise InvalidInput(f"a policy's weight must be from 0 to 1e6, not {self.weight}")
 
 
 @dataclass(frozen=True)
@@ -49,29 +55,36 @@ class Diversity:
 
     noises: tuple[float, ...] = (0.0, 0.01, 0.02)
     chunks: tuple[int | None, ...] = (None,)
+    weights: tuple[float | None, ...] = (None,)
 
     def __post_init__(self) -> None:
-        if not self.noises or not self.chunks:
-            raise InvalidInput("diversity needs at least one noise and one chunk length")
-        for noise in self.noises:
-            for chunk in self.chunks:
-                Variation(noise, chunk)
+        if not self.noises or not self.chunks or not self.weights:
+            raise InvalidInput("diversity needs at least one noise, one chunk length and one weight")
+        for noise, chunk, weight in product(self.noises, self.chunks, self.weights):
+            Variation(noise, chunk, weight)
 
     def variation(self, number: int) -> Variation:
         """Of the attempt with this number at its scene, from 0 on: all combinations take turns."""
+        noises, chunks = len(self.noises), len(self.chunks)
         return Variation(
-            self.noises[number % len(self.noises)], self.chunks[number // len(self.noises) % len(self.chunks)]
+            self.noises[number % noises],
+            self.chunks[number // noises % chunks],
+            self.weights[number // (noises * chunks) % len(self.weights)],
         )
 
 
 class VariedPolicy:
-    """A policy that is pushed off its way (`arena.contracts.Policy`); with no noise and no chunk, the policy itself.
+    """A policy that is pushed off its way (`arena.contracts.Policy`); without any variation, the policy itself.
 
-    Its card is the policy's, but for the chunk length. The noise depends on `reset`'s seed alone.
+    Its card is the policy's, but for the chunk length. The noise depends on `reset`'s seed alone. `motions` are the
+    recorded ones that a variation with a weight stays near; raises `InvalidInput` where it has none of them.
     """
 
-    def __init__(self, policy: Policy, variation: Variation) -> None:
-        self._policy, self._variation = policy, variation
+    def __init__(self, policy: Policy, variation: Variation, motions: Motions | None = None) -> None:
+        if variation.weight is not None and motions is None:
+            raise InvalidInput("policy-guided sampling needs recorded motions to stay near")
+        self._policy, self._variation, self._motions = policy, variation, motions
+        self._random = np.random.default_rng(0)
         length = policy.card.chunk_length
         self._card = replace(policy.card, chunk_length=min(length, variation.chunk or length))
         self._push: _Push | None = None
@@ -82,12 +95,18 @@ class VariedPolicy:
 
     def reset(self, scene: Scene, seed: int) -> None:
         self._policy.reset(scene, seed)
+        self._random = np.random.default_rng([seed % 2**63, 0x6D])
         self._push = _Push(self._variation.noise, self._card.control_hz, seed) if self._variation.noise else None
 
     def act(self, observation: Observation) -> ActionChunk:
         """`(N, D)` in the policy's action space, N at most the card's chunk length."""
         chunk = self._policy.act(observation)
         values = np.array(chunk.values[: self._card.chunk_length], dtype=np.float64)
+        if self._motions is not None and self._variation.weight is not None:
+            values = guided(
+                values, chunk.space, chunk.control_hz, self._motions, observation.state, self._variation.weight,
+                self._random,
+            )  # fmt: skip
         if self._push is not None:
             values += pushed(self._push.path(len(values)), chunk.space, chunk.control_hz)
         return ActionChunk(values, chunk.space, chunk.control_hz)
@@ -130,8 +149,3 @@ def pushed(path: FloatArray, space: ActionSpace, control_hz: float) -> FloatArra
     change = np.diff(moved, axis=0) * control_hz if velocity else moved[1:]
     added[:, : change.shape[1]] = change
     return added
-
-
-def varied(policies: Sequence[Policy], variations: Sequence[Variation]) -> list[VariedPolicy]:
-    """Each policy with its own variation."""
-    return [VariedPolicy(policy, variation) for policy, variation in zip(policies, variations, strict=True)]

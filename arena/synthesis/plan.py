@@ -11,20 +11,22 @@ from arena.synthesis.diversity import Diversity, Variation
 from arena.synthesis.turns import in_turns
 
 SEED_BITS = 32
+RECORDING, ROLLOUT, TWIN = "recording", "rollout", "twin"
+"""Whose frame a trial begins at: a recorded episode's, an earlier rollout's, or a digital twin's own first one."""
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """Where trials begin: frame `frame` of a recorded episode, or of an earlier rollout where `imagined`.
+    """Where trials begin: frame `frame` of what has the id `id` and is a `source`, one of those above.
 
-    `instruction` is what the recording was told, and what the judge is asked about.
+    `instruction` is what it was told there, and what the judge is asked about.
     """
 
     id: str
     frame: int
     instruction: str
     task: str = ""
-    imagined: bool = False
+    source: str = RECORDING
 
     @property
     def key(self) -> str:

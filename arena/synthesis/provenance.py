@@ -61,7 +61,7 @@ def _origin(judged: Judged, first: int, frames: int, notes: Mapping[str, Any]) -
         "told": attempt.wording.told,
         "judged_as": attempt.beginning.instruction,
         "beginning": attempt.beginning.key,
-        "began_in_a_rollout": attempt.beginning.imagined,
+        "began_in": attempt.beginning.source,
         "attempt": attempt.number,
         "variation": asdict(attempt.variation),
         "rolled_out_frames": len(rollout.state),

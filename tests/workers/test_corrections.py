@@ -28,7 +28,7 @@ def write_episode(root: Path, twin: Twin) -> Path:
     pose = np.tile(panda.forward(begin.joint_position[None]), (STEPS, 1))
     pose[:, 2] -= np.linspace(0.0, 0.15, STEPS)
     joints = panda.inverse(pose, begin.joint_position)
-    names = {name: (30, 40) for name in ("exterior_1", "wrist")}
+    names = dict.fromkeys(("exterior_1", "wrist"), (30, 40))
     writer = LeRobotWriter(root, fps=5.0, cameras=names, robot="panda", action_space=ActionSpace.CARTESIAN_POSITION)
     blank = np.zeros((STEPS, 30, 40, 3), np.uint8)
     gripper = np.zeros((STEPS, 1))

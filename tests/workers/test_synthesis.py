@@ -76,7 +76,7 @@ def test_successes_become_a_dataset_that_says_where_they_came_from(dataset: Path
         assert (episode.instruction, episode.task, episode.robot) == (WORDS, "along-x", "dot")
         assert episode.success is True
         assert episode.metadata["synthetic"] is True
-        assert episode.metadata["variation"] == {"noise": 0.0, "chunk": None}
+        assert episode.metadata["variation"] == {"noise": 0.0, "chunk": None, "weight": None}
         assert episode.action is not None
         # What was commanded at a frame is what the next one shows.
         np.testing.assert_allclose(episode.state[1:, 0], episode.action.values[:-1, 0], atol=1e-3)

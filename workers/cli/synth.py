@@ -43,6 +43,8 @@ class Synth:
     """Other words for the one task, under which trajectories are kept while the policy is told the scene's own."""
     paraphrases: int = 0
     """As many other wordings of each instruction, from templates."""
+    paraphraser: str | None = None
+    """A language model that words them instead, MODEL@URL of an OpenAI-compatible endpoint; every answer is checked."""
     count: int = 40
     """Trajectories that are wanted."""
     attempts: int | None = None
@@ -57,10 +59,17 @@ class Synth:
     """Trajectories from one scene at most."""
     resets: int = 0
     """Trials that begin in the middle of earlier imagined ones."""
+    perturbed: int = 0
+    """Where --world is a digital twin: so many others of it along each of --axes, whose first frames are scenes too."""
+    axes: tuple[str, ...] = ("object_pose",)
+    """With --perturbed: what differs, as in `dreamarena twin perturb`."""
     noises: tuple[float, ...] = (0.0, 0.01, 0.02)
     """Attempts at a scene take turns in these deviations, in m, by which the hand is pushed off its way."""
     chunks: tuple[int, ...] = ()
     """Attempts take turns in carrying out so many actions of each answer; by default as many as the policy says."""
+    policy_weights: tuple[float, ...] = ()
+    """Policy-guided sampling: motions are drawn from recorded ones times the policy's likelihood to this power, from 0
+    (recorded motions only) up. Attempts take turns in these; by default the policy is followed."""
     steps: int = 24
     """Actions in each trial, at the world's rate."""
     judge: str = "auto"
@@ -120,11 +129,13 @@ class Synth:
         return SynthesisRequest(
             world=self.world or str(pretrained(WORLD)), policy=self.policy, episodes=self.episodes or Path(),
             out=self.out, tasks=self.task, layout=self.layout, instructions=self.instructions,
-            paraphrases=self.paraphrases, scenes=self.scenes, beginnings=self.beginnings, resets=self.resets,
+            paraphrases=self.paraphrases, paraphraser=self.paraphraser, perturbed=self.perturbed, axes=self.axes,
+            scenes=self.scenes, beginnings=self.beginnings, resets=self.resets,
             steps=self.steps, judge=self.judge, batch=self.batch, sampler_steps=self.sampler_steps,
             guidance=self.guidance, real=self.real, ratio=self.ratio, review=self.review, seed=self.seed,
             budget=Budget(self.count, self.attempts or 4 * self.count, self.minutes, self.per_scene),
-            diversity=Diversity(self.noises, self.chunks or (None,)), rules=Rules(self.margin, self.apart),
+            diversity=Diversity(self.noises, self.chunks or (None,), self.policy_weights or (None,)),
+            rules=Rules(self.margin, self.apart),
             export=ExportSpec(FORMATS[self.format], self.target, blank_cameras=self.blank_cameras),
         )  # fmt: skip
 

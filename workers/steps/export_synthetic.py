@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arena.contracts import ActionSpace, FloatArray, InvalidInput
+from arena.contracts import ActionSpace, InvalidInput
 from arena.rollout import code_version
 from arena.synthesis.export import FORMATS, ExportSpec, Trajectory, export_dataset
 from arena.synthesis.export.card import CardNotes
@@ -53,20 +53,11 @@ def _trajectory(kept: KeptAttempt, inputs: ExportSyntheticInputs, context: Conte
     if not FORMATS[inputs.format].openpi or trajectory.action.space is not ActionSpace.CARTESIAN_POSITION:
         return trajectory
     kinematics = context.workshop.inverse_kinematics(trajectory.robot)
-    recorded = _recorded_joints(kept, inputs, context)
-    if kinematics is None or recorded is None:
+    if kinematics is None or kept.judged.joints is None:
         robot = trajectory.robot or "nameless robot"
         raise InvalidInput(f"{inputs.format} wants joints, and those of a {robot} are not known where its trials begin")
-    return in_joints(trajectory, kinematics, recorded)
-
-
-def _recorded_joints(kept: KeptAttempt, inputs: ExportSyntheticInputs, context: Context) -> FloatArray | None:
-    """The joints `(7,)` of the recording that a trial began at; a trim at the front moves them by frames only."""
-    spec = kept.judged.attempt
-    for episode in inputs.dataset.episodes(context):
-        if episode.id == spec.id and not spec.imagined and episode.joint_position is not None:
-            return np.asarray(episode.joint_position[spec.frame])
-    return None
+    # A trim at the front moves the first pose by some frames only, which inverse kinematics follow.
+    return in_joints(trajectory, kinematics, np.array(kept.judged.joints))
 
 
 def _imagined(kept: KeptAttempt, context: Context) -> Trajectory:

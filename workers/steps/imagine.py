@@ -24,13 +24,16 @@ from arena.policies.specs import PolicyFactory
 from arena.rollout import FailedRollout, code_version, rollout_id, run_rollouts, scene_sha256
 from arena.synthesis.diversity import VariedPolicy
 from arena.synthesis.export.run import NO_ROOM
+from arena.synthesis.guided import Motions, motions_of
+from arena.synthesis.plan import ROLLOUT, TWIN
 from arena.synthesis.starts import scene_from_rollout, told
 from workers.content import content_address
-from workers.evaluation import WorldSpec, scene_for
+from workers.evaluation import scene_for
 from workers.jobs import Context, Json, Request, Step
 from workers.judging import ledger_kept, make_judge
 from workers.rollouts import load_rollout, rollout_reference, save_rollout
 from workers.synthesis_specs import AttemptSpec, ImagineInputs, JudgedAttempt
+from workers.synthesis_twins import twin_scene
 
 SURE = 0.9
 """A trial is taken to be done in the first frame that looks so much like success as its best one, as a share."""
@@ -43,8 +46,8 @@ def imagine(inputs: ImagineInputs, context: Context) -> Json:
     judge = make_judge(inputs.judge, inputs.world, context)
     found: list[Json] = []
     with ledger_kept(judge, context, "synth"):
-        for spec, (outcome, robot) in zip(inputs.attempts, outcomes, strict=True):
-            found.append(_judged(spec, outcome, robot, judge, context).model_dump(mode="json"))
+        for spec, (outcome, scene) in zip(inputs.attempts, outcomes, strict=True):
+            found.append(_judged(spec, outcome, scene, judge, context).model_dump(mode="json"))
             context.progress(len(found), len(outcomes), "judging")
     return {"attempts": found}
 
@@ -56,8 +59,8 @@ def intact(inputs: ImagineInputs, context: Context) -> bool:
     return all(id is None or context.artifacts.has(rollout_reference(id)) for id in ids)
 
 
-def _rolled_out(inputs: ImagineInputs, context: Context) -> list[tuple[Rollout | FailedRollout, str]]:
-    """Every attempt's outcome and its robot. What is stored is not run again: other labels need no other rollouts."""
+def _rolled_out(inputs: ImagineInputs, context: Context) -> list[tuple[Rollout | FailedRollout, Scene]]:
+    """Every attempt's outcome and its scene. What is stored is not run again: other labels need no other rollouts."""
     world = context.workshop.world(inputs.world.name, inputs.world.sampler_steps, inputs.world.guidance)
     factory = context.workshop.policy(inputs.policy)
     for what, card, planned in (
@@ -66,8 +69,8 @@ def _rolled_out(inputs: ImagineInputs, context: Context) -> list[tuple[Rollout |
     ):
         if card != planned:
             raise InvalidInput(f"{what} has changed since this was planned: start it again")
-    scenes = _scenes(inputs, world.card, context)
-    config = _config(inputs.world, inputs.attempts)
+    scenes = _scenes(inputs, world, context)
+    config = _config(inputs)
     ids = [
         rollout_id(factory.card, world.card, scene.id, spec.seed, steps=inputs.steps, config_sha256=config)
         for scene, spec in zip(scenes, inputs.attempts, strict=True)
@@ -82,7 +85,7 @@ def _rolled_out(inputs: ImagineInputs, context: Context) -> list[tuple[Rollout |
         _register(world.card, factory.card, [scenes[index] for index in missing], context)
         fresh = _run(inputs, world, factory, [(scenes[i], inputs.attempts[i]) for i in missing], config, context)
         outcomes |= dict(zip(missing, fresh, strict=True))
-    return [(outcomes[index], scene.robot) for index, scene in enumerate(scenes)]
+    return [(outcomes[index], scene) for index, scene in enumerate(scenes)]
 
 
 def _register(world: WorldCard, policy: PolicyCard, scenes: Sequence[Scene], context: Context) -> None:
@@ -97,7 +100,8 @@ def _run(
     config: str, context: Context,
 ) -> list[Rollout | FailedRollout]:  # fmt: skip
     """One batch, each rollout stored, and as it will be read again: judges see the same frames whenever they look."""
-    policies = [VariedPolicy(factory.create(), spec.attempt.variation) for _, spec in trials]
+    motions = _motions(inputs, factory, context)
+    policies = [VariedPolicy(factory.create(), spec.attempt.variation, motions) for _, spec in trials]
     try:
         outcomes = run_rollouts(
             world, policies, [scene for scene, _ in trials], [spec.seed for _, spec in trials], steps=inputs.steps,
@@ -118,17 +122,31 @@ def _stored(outcome: Rollout | FailedRollout, context: Context) -> Rollout | Fai
     return load_rollout(context.artifacts, ref)
 
 
-def _config(world: WorldSpec, attempts: Sequence[AttemptSpec]) -> str:
+def _motions(inputs: ImagineInputs, factory: PolicyFactory, context: Context) -> Motions | None:
+    """The recorded motions that guided attempts stay near; None where there is no such attempt."""
+    if all(spec.weight is None for spec in inputs.attempts):
+        return None
+    card = factory.card
+    return motions_of(inputs.dataset.episodes(context), card.control_hz, card.chunk_length)
+
+
+def _config(inputs: ImagineInputs) -> str:
     """Of what shapes a rollout besides policy, world, scene, seed and length. One batch has one."""
-    varied = sorted({(spec.noise, spec.chunk or 0) for spec in attempts})
-    return content_address([world.config_sha256, varied])
+    varied = sorted({(spec.noise, spec.chunk or 0) for spec in inputs.attempts})
+    weights = sorted({-1.0 if spec.weight is None else spec.weight for spec in inputs.attempts})
+    # Guided attempts depend on what was recorded.
+    guided = [] if weights == [-1.0] else [weights, inputs.dataset.fingerprint]
+    return content_address([inputs.world.config_sha256, varied, *guided])
 
 
-def _scenes(inputs: ImagineInputs, card: WorldCard, context: Context) -> list[Scene]:
+def _scenes(inputs: ImagineInputs, world: World, context: Context) -> list[Scene]:
+    card = world.card
     episodes = {episode.id: episode for episode in inputs.dataset.episodes(context)}
     scenes = []
     for spec in inputs.attempts:
-        if spec.imagined:
+        if spec.source == TWIN:
+            scene = twin_scene(world, spec.id)
+        elif spec.source == ROLLOUT:
             before = load_rollout(context.artifacts, rollout_reference(spec.id))
             scene = scene_from_rollout(before, spec.frame, robot=next(iter(episodes.values())).robot)
         elif spec.id in episodes and 0 <= spec.frame < len(episodes[spec.id]) - 1:
@@ -140,19 +158,20 @@ def _scenes(inputs: ImagineInputs, card: WorldCard, context: Context) -> list[Sc
 
 
 def _judged(
-    spec: AttemptSpec, outcome: Rollout | FailedRollout, robot: str, judge: Judge, context: Context
+    spec: AttemptSpec, outcome: Rollout | FailedRollout, scene: Scene, judge: Judge, context: Context
 ) -> JudgedAttempt:
     if isinstance(outcome, FailedRollout):
-        return JudgedAttempt(attempt=spec, rollout=None, robot=robot, reason=str(outcome.error))
+        return JudgedAttempt(attempt=spec, rollout=None, robot=scene.robot, reason=str(outcome.error))
     # The judge is asked about the words that it knows; the policy may have been told others.
     shown = replace(outcome, instruction=spec.instruction)
     verdict = judge.judge(shown)
     context.store.results.add_verdict(verdict)
     apart, done = _reading(judge, shown, verdict)
+    joints = scene.observation.joint_position
     return JudgedAttempt(
-        attempt=spec, rollout=outcome.id, robot=robot, judge_sha256=judge.sha256,
+        attempt=spec, rollout=outcome.id, robot=scene.robot, judge_sha256=judge.sha256,
         probability=None if verdict.abstained else verdict.success_probability, threshold=threshold_of(judge),
-        apart=apart, done=done, reason=verdict.reason,
+        apart=apart, done=done, joints=None if joints is None else tuple(map(float, joints)), reason=verdict.reason,
     )  # fmt: skip
 
 

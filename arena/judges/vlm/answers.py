@@ -51,7 +51,7 @@ class Form(Generic[T]):
 
 def scores_form(frames: int) -> Form[Scores]:
     """The form of an answer about `frames` numbered frames. The reason comes first, so that it is thought of first."""
-    schema = _object(
+    schema = object_schema(
         reason={"type": "string"},
         progress={
             "type": "array", "items": {"type": "number", "minimum": 0, "maximum": 100},
@@ -61,7 +61,7 @@ def scores_form(frames: int) -> Form[Scores]:
     )  # fmt: skip
 
     def read(text: str) -> Scores:
-        fields = _fields(text, schema)
+        fields = read_object(text, schema)
         progress = fields["progress"]
         if not isinstance(progress, list) or len(progress) != frames:
             raise BadAnswer(f"'progress' must be a list of {frames} numbers")
@@ -73,10 +73,10 @@ def scores_form(frames: int) -> Form[Scores]:
 
 def preference_form() -> Form[Preference]:
     """The form of an answer about two rollouts."""
-    schema = _object(reason={"type": "string"}, better={"type": "string", "enum": list(CHOICES)})
+    schema = object_schema(reason={"type": "string"}, better={"type": "string", "enum": list(CHOICES)})
 
     def read(text: str) -> Preference:
-        fields = _fields(text, schema)
+        fields = read_object(text, schema)
         if fields["better"] not in CHOICES:
             raise BadAnswer(f"'better' must be one of {', '.join(CHOICES)}")
         return Preference(fields["better"], _reason(fields["reason"]))
@@ -84,7 +84,8 @@ def preference_form() -> Form[Preference]:
     return Form("preference", schema, read)
 
 
-def _object(**properties: Json) -> Json:
+def object_schema(**properties: Json) -> Json:
+    """Of an object with exactly these fields."""
     return {
         "type": "object",
         "properties": properties,
@@ -93,7 +94,8 @@ def _object(**properties: Json) -> Json:
     }
 
 
-def _fields(text: str, schema: Json) -> dict[str, Any]:
+def read_object(text: str, schema: Json) -> dict[str, Any]:
+    """The fields of an answer's object. Raises `BadAnswer` where it has not exactly those of the schema."""
     try:
         value = loads(unfenced(text))
     except NotStrictJson as error:
