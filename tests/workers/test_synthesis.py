@@ -174,6 +174,27 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--format zarr", "there is no format 'zarr', only lerobot, openpi"),
+        ("--policy openpi://127.0.0.1:1", "must declare action_space"),
+        ("--target pi05", "there is no target 'pi05'"),
+        ("--noises -1", "noise must be from 0"),
+        ("--policy-weights -1", "weight must be from 0"),
+    ],
+)
+def test_bad_input_is_one_line_at_the_command_line_and_nothing_is_written(
+    dataset: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, message: str
+) -> None:
+    asked = ["--episodes", str(dataset), "--out", str(tmp_path / "out"), *more.split()]
+    assert main(["synth", *([] if "--policy " in more else ["--policy", "hold"]), *asked]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_is_there_is_left_alone(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine.txt").write_text("mine")

@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from arena.contracts import InvalidInput
+from arena.episodes.lerobot import find_lerobot
 from arena.synthesis.diversity import Diversity
 from arena.synthesis.export import ExportSpec
 from arena.synthesis.plan import Budget
 from arena.synthesis.select import Rules
+from real2sim.robot import PandaKinematics
 from real2sim.twin.bundle import save_twin
 from tests.real2sim.twin.small import make_small_twin
 from tests.workers.dots import dot_context, write_dataset
@@ -53,7 +55,7 @@ def test_perturbed_twins_are_scenes_and_become_openpis_joints(
     export = ExportSpec("openpi-v2.1", "pi05_droid_finetune", blank_cameras=True)
     request = asked(made, tmp_path / "out", perturbed=2, export=export)
     assert here(context, request)["synthetic"] == 3
-    found = read(tmp_path / "out")
+    found = [pending.load() for pending in find_lerobot(tmp_path / "out", None, PandaKinematics())]
     told = [episode.metadata for episode in found]
     assert [each["beginning"] for each in told] == [
         "episode-1@0",
