@@ -101,7 +101,7 @@ class VariedPolicy:
     def act(self, observation: Observation) -> ActionChunk:
         """`(N, D)` in the policy's action space, N at most the card's chunk length."""
         chunk = self._policy.act(observation)
-        values = np.array(chunk.values[: self._card.chunk_length], dtype=np.float64)
+        values: FloatArray = np.array(chunk.values[: self._card.chunk_length], dtype=np.float64)
         if self._motions is not None and self._variation.weight is not None:
             values = guided(
                 values, chunk.space, chunk.control_hz, self._motions, observation.state, self._variation.weight,
