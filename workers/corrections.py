@@ -29,13 +29,13 @@ ID_LETTERS = 12
 
 @dataclass(frozen=True)
 class TwinPath:
-    """A path in a twin: `T + 1` instants, commanded by joints `told` `(T, 7)` rad and `gripper` `(T,)`.
+    """A path in a twin: `T + 1` instants, commanded by poses of the hand `(T, 6)` and `gripper` `(T,)`.
 
     `source` says whose it is; `policy` and `policy_sha256` are the policy's, if it is one's.
     """
 
     instants: list[Instant]
-    told: FloatArray
+    commanded: FloatArray
     gripper: FloatArray
     source: str
     policy: str = ""
@@ -45,17 +45,19 @@ class TwinPath:
 def recorded_path(twin: Twin, episode: Episode) -> TwinPath:
     """The episode's commands carried out in its twin. Raises `InvalidInput` where it is another's, or has no joints."""
     from real2sim.twin.enact import carried_out, commands_of
+    from real2sim.twin.pictures import kinematics_of
 
     if episode.id != twin.beginning.episode_id or abs(episode.fps - twin.beginning.fps) > 1e-6:
         raise InvalidInput(f"the twin is of episode {twin.beginning.episode_id}, not of {episode.id}")
     told, gripper = commands_of(episode)
-    return TwinPath(carried_out(twin, told, gripper), told, gripper, f"episode {episode.id}")
+    poses = kinematics_of(twin).forward(told)
+    return TwinPath(carried_out(twin, told, gripper), poses, gripper, f"episode {episode.id}")
 
 
 def acted_path(folder: Path, twin: Twin, policy: str, steps: int, seed: int, context: Context) -> TwinPath:
     """What a policy does in the twin of `folder`, in a trial with `seed`. Raises `InvalidInput` where it breaks off."""
-    from real2sim.robot import PandaKinematics
     from real2sim.twin.enact import carried_out
+    from real2sim.twin.pictures import kinematics_of
     from real2sim.twin.world import TwinWorld
 
     factory = context.workshop.policy(policy)
@@ -66,13 +68,14 @@ def acted_path(folder: Path, twin: Twin, policy: str, steps: int, seed: int, con
         world.close()
     if not isinstance(outcome, Rollout):
         raise InvalidInput(str(outcome.error))
-    kinematics, joints = PandaKinematics(), np.array(twin.beginning.joint_position)
-    told = np.empty((len(outcome.action), 7))
-    for row, action in enumerate(outcome.action.values):
-        joints = told[row] = kinematics.nearest(np.asarray(action[:6], dtype=np.float64), joints)
-    gripper = outcome.action.values[:, 6]
+    kinematics, joints = kinematics_of(twin), np.array(twin.beginning.joint_position)
+    commanded, gripper = outcome.action.values[:, :6].astype(np.float64), outcome.action.values[:, 6]
+    told = np.empty((len(commanded), 7))
+    for row, pose in enumerate(commanded):
+        # As `TwinWorld` does, so that it is the same path.
+        joints = told[row] = kinematics.nearest(twin.servo.heading(pose), joints)
     instants = carried_out(twin, told, gripper, seed)
-    return TwinPath(instants, told, gripper, f"rollout {outcome.id}", factory.card.name, factory.card.sha256)
+    return TwinPath(instants, commanded, gripper, f"rollout {outcome.id}", factory.card.name, factory.card.sha256)
 
 
 def corrective_trajectories(
@@ -85,7 +88,7 @@ def corrective_trajectories(
     """
     from real2sim.twin.corrective import corrections
 
-    found = corrections(twin, path.instants, path.told, path.gripper, count, spread, seed)
+    found = corrections(twin, path.instants, path.commanded, path.gripper, count, spread, seed)
     kinematics = context.workshop.inverse_kinematics(twin.beginning.robot)
     if spec.layout.openpi and kinematics is None:
         raise InvalidInput(f"{spec.format} wants joints, and the geometry of a {twin.beginning.robot} is not known")

@@ -82,7 +82,7 @@ def free_frames(instants: Sequence[Instant]) -> int:
 def corrections(
     twin: Twin,
     instants: Sequence[Instant],
-    told: FloatArray,
+    commanded: FloatArray,
     gripper: FloatArray,
     count: int,
     spread: Spread,
@@ -90,7 +90,8 @@ def corrections(
 ) -> Iterator[Correction]:
     """`count` ways back to a path, from frames that are spread evenly over its free part.
 
-    The path has `T` `instants`, and was commanded by joints `told` `(T, 7)` rad and `gripper` `(T,)`, row t at frame t.
+    Of the path are its `instants`, at least `T`, and what the hand was told: poses `commanded` `(T, 6)` and `gripper`
+    `(T,)`, row t at frame t.
     The same seed draws the same poses. Raises `InvalidInput` for a twin without a wrist camera, and for a path that is
     free for fewer frames than the way back takes, or around which the arm has no room.
     """
@@ -100,13 +101,13 @@ def corrections(
         )
     if count < 1:
         raise InvalidInput(f"at least one view has to be wanted, not {count}")
-    starts = min(free_frames(instants), len(told)) - spread.frames
+    starts = min(free_frames(instants), len(commanded)) - spread.frames
     if starts < 1:
         raise InvalidInput(
             f"the path is free for {starts + spread.frames} frames only, and the way back takes {spread.frames}: "
             "give fewer, or an episode that begins further from what it touches"
         )
-    return _drawn(_Drawing(twin, instants, told, gripper, spread), starts, count, seed)
+    return _drawn(_Drawing(twin, instants, commanded, gripper, spread), starts, count, seed)
 
 
 def _drawn(drawing: _Drawing, starts: int, count: int, seed: int) -> Iterator[Correction]:
@@ -121,9 +122,10 @@ class _Drawing:
     """One twin's arm, its contacts and its pictures. Holds graphics memory until it is closed."""
 
     def __init__(
-        self, twin: Twin, instants: Sequence[Instant], told: FloatArray, gripper: FloatArray, spread: Spread
+        self, twin: Twin, instants: Sequence[Instant], commanded: FloatArray, gripper: FloatArray, spread: Spread
     ) -> None:
-        self._twin, self._instants, self._told, self._gripper, self._spread = twin, instants, told, gripper, spread
+        self._twin, self._instants, self._spread = twin, instants, spread
+        self._commanded, self._gripper = commanded, gripper
         self._kinematics = kinematics_of(twin)
         self._pictures = TwinPictures(twin)
         self._touch = _Touch(twin)
@@ -162,7 +164,7 @@ class _Drawing:
     def _shown(self, start: int, way: Sequence[Instant], offset: _Offset) -> Correction:
         left = [offset.scaled(1 - step / self._spread.frames) for step in range(self._spread.frames + 1)]
         poses = self._kinematics.forward(np.stack([instant.joint_position for instant in way]))
-        told = self._kinematics.forward(self._told[start : start + len(way)])
+        told = self._commanded[start : start + len(way)]
         # Told is what the path was told, with what shall be left of the offset a frame later: the controller's lag,
         # which the path's commands lead by, is that of the path.
         after = [*left[1:], left[-1]]

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.robot import PandaKinematics
-from real2sim.robot_files import panda_with_robotiq
+from real2sim.robots import PANDA as ROBOT
 from real2sim.twin.arm import Arm
 from real2sim.twin.bundle import Twin
 from real2sim.twin.corrective import Correction, Spread, corrections, free_frames
@@ -34,6 +34,7 @@ class Path:
             pose = np.concatenate([begin[:3] + share * (goal[:3] - begin[:3]), turn.as_euler("xyz")])
             joints = self.told[row] = PANDA.nearest(pose, joints)
         self.gripper = np.array([0.0] * (STEPS - 2) + [1.0] * 2)
+        self.commanded = PANDA.forward(self.told)
         self.instants = carried_out(twin, self.told, self.gripper)
 
 
@@ -43,7 +44,7 @@ def path(small_twin: Twin) -> Path:
 
 
 def drawn(twin: Twin, path: Path, count: int = 4, spread: Spread | None = None, seed: int = 0) -> list[Correction]:
-    return list(corrections(twin, path.instants, path.told, path.gripper, count, spread or Spread(), seed))
+    return list(corrections(twin, path.instants, path.commanded, path.gripper, count, spread or Spread(), seed))
 
 
 def off(cartesian: FloatArray, path: FloatArray) -> tuple[float, float]:
@@ -70,7 +71,7 @@ def test_the_way_back_begins_off_the_path_and_ends_on_it(small_twin: Twin, path:
 @pytest.mark.parametrize("frames", [1, 4])
 def test_the_last_action_back_is_the_paths_own(small_twin: Twin, path: Path, frames: int) -> None:
     for each in drawn(small_twin, path, 3, Spread(frames=frames)):
-        own = PANDA.forward(path.told[each.frame : each.frame + frames + 1])
+        own = path.commanded[each.frame : each.frame + frames + 1]
         assert each.action.shape == (frames + 1, 7)
         np.testing.assert_allclose(each.action[-2:, :6], own[-2:], atol=1e-9)
         # With several frames, the first actions are off by what shall be left of the offset.
@@ -80,7 +81,7 @@ def test_the_last_action_back_is_the_paths_own(small_twin: Twin, path: Path, fra
 
 def test_carried_out_in_the_twin_the_actions_lead_back(small_twin: Twin, path: Path) -> None:
     for each in drawn(small_twin, path, 3):
-        physics = TwinPhysics(small_twin.plane, small_twin.objects, panda_with_robotiq())
+        physics = TwinPhysics(small_twin.plane, small_twin.objects, ROBOT)
         arm = Arm(physics.model, physics.data, small_twin.servo)
         arm.place(each.joint_position[0], float(each.gripper_position[0, 0]))
         told, apart = each.joint_position[0], [each.metres[0]]
@@ -123,13 +124,13 @@ def test_only_what_comes_before_anything_is_touched_is_perturbed(small_twin: Twi
     moved[6:] = [Instant(each.joint_position, each.gripper_position, poses) for each in moved[6:]]
     assert free_frames(moved) == 6
     with pytest.raises(InvalidInput, match="free for 6 frames only"):
-        list(corrections(small_twin, moved, path.told, path.gripper, 1, Spread(frames=6), 0))
+        list(corrections(small_twin, moved, path.commanded, path.gripper, 1, Spread(frames=6), 0))
 
 
 def test_no_view_is_from_within_a_thing(small_twin: Twin, path: Path) -> None:
     """The lowest frames of the path are so near the block that many poses around them are in it or in the table."""
     for each in drawn(small_twin, path, 8, Spread(0.15, 0.0, frames=1)):
-        physics = TwinPhysics(small_twin.plane, small_twin.objects, panda_with_robotiq())
+        physics = TwinPhysics(small_twin.plane, small_twin.objects, ROBOT)
         Arm(physics.model, physics.data, small_twin.servo).place(each.joint_position[0], 0.0)
         touching = {
             frozenset(physics.model.body(physics.model.geom_bodyid[geom]).name for geom in pair)
