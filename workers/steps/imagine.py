@@ -27,7 +27,7 @@ from arena.synthesis.export.run import NO_ROOM
 from arena.synthesis.starts import scene_from_rollout, told
 from workers.content import content_address
 from workers.evaluation import WorldSpec, scene_for
-from workers.jobs import Context, Json, Request, Step
+from workers.jobs import Context, Json, Queue, Request, Step
 from workers.judging import ledger_kept, make_judge
 from workers.rollouts import load_rollout, rollout_reference, save_rollout
 from workers.synthesis_specs import AttemptSpec, ImagineInputs, JudgedAttempt
@@ -190,4 +190,4 @@ def _room_named() -> Iterator[None]:
         raise InvalidInput(f"there is no room left for rollouts ({error}): make room and run the same again") from error
 
 
-STEP = Step("imagine", ImagineInputs, imagine, intact)
+STEP = Step("imagine", ImagineInputs, imagine, intact, needs=Queue.GPU)

@@ -8,7 +8,7 @@ from arena.contracts import InvalidInput
 from arena.policies.served import SERVERS
 from arena.store import EvaluationRecord
 from workers.evaluation import RolloutInputs
-from workers.jobs import Context, Inputs, Json, Request, Step
+from workers.jobs import Context, Inputs, Json, Queue, Request, Step
 from workers.plans import EvaluationPlan, absolute_spec, joined
 from workers.registry import Workshop
 
@@ -120,4 +120,4 @@ def preflight(policy: str, context: Context, plan: EvaluationPlan) -> Json:
     return {"notes": [*(mistake.says for mistake in report.mistakes), *report.notes]}
 
 
-STEP = Step("submit_policy", SubmitPolicyInputs, submit_policy, intact)
+STEP = Step("submit_policy", SubmitPolicyInputs, submit_policy, intact, needs=Queue.GPU)
