@@ -47,7 +47,7 @@ class Queue(StrEnum):
     """What a job needs, and so the queue that it waits in. Workers take from all, or from those that they name."""
 
     GPU = "gpu"
-    """A model that imagines or is trained. `gpu.2` is the queue of the GPU with index 2 (`dreamarena worker --gpu 2`)."""
+    """A model that imagines or learns. `gpu.2` is the queue of the GPU with index 2 (`dreamarena worker --gpu 2`)."""
     CPU = "cpu"
     JUDGE = "judge"
     """A judge: a model that is asked over the network, or one of our own."""

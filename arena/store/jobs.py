@@ -229,7 +229,7 @@ class Jobs:
         return self._change(lease, lambda now: {"not_before": now + seconds, **back, **counts})
 
     def hasten(self, key: str, pinned: str | None = None) -> None:
-        """Have a job that waits done as soon as somebody can, even if it was put off; in the queue `pinned`, if said."""
+        """Have a job that waits done as soon as somebody can, even if it was put off; in the queue `pinned`, if any."""
         chosen = {} if pinned is None else {"pinned": pinned, "sent_at": None}
         waits = update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.QUEUED)
         with self._database.write() as session:
@@ -284,7 +284,7 @@ class Jobs:
         Queued ones that it was never told of, or was more than `resend_after` seconds ago (its message may
         be lost), and running ones whose lease ran out since. The lease is not touched here: it is the taker's.
         """
-        of = true()
+        of: ColumnElement[bool] = true()
         if pinned is not None:
             of = JobRow.pinned == pinned
         elif kinds is not None:
