@@ -162,8 +162,6 @@ def test_what_a_look_found_stays_with_the_job(filled: Store, settings: Settings,
     filled.jobs.submit("k" * 64, "submit_policy", {})
     lease = filled.jobs.acquire("k" * 64, "me")
     assert lease is not None
-    with serving(GrootServer(lambda seen: [{}, {}])) as port, pytest.raises(InvalidInput):
-        service.look(settings, f"groot://127.0.0.1:{port}", lambda *_: None)
     report = dict.fromkeys(FACTS) | {"scenes": [], "notes": ["it is slow"], "problems": [], "submit_as": None}
     report["mistakes"] = [{"name": "wrong_camera", "says": "what wrist shows changes nothing", "certain": False}]
     filled.jobs.complete(

@@ -416,8 +416,18 @@ def test_hostile_arrays_are_named(array: dict[str, Any], says: str) -> None:
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_or_named(message: bytes) -> None:
     for wrapped_message in (message, msgpack.packb({"__ndarray_class__": True, "as_npy": message})):
-        with suppress(WireError, errors.ServerTraceback):
-            groot_wire.decode(wrapped_message)
+        try:
+            found = groot_wire.decode(wrapped_message)
+        except (WireError, errors.ServerTraceback) as error:
+            assert str(error)
+            assert "\n" not in str(error)
+            continue
+        # What is read is what msgpack says it is, or an array that those bytes fill.
+        if isinstance(found, np.ndarray):
+            assert found.dtype.kind in "biuf"
+            assert found.nbytes <= len(message)
+        else:
+            assert repr(found) == repr(msgpack.unpackb(wrapped_message, strict_map_key=True))
 
 
 def test_a_probe_says_how_to_submit_it(run_groot: Run) -> None:
