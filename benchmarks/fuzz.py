@@ -58,6 +58,8 @@ class Options:
     seed: int = 0
     child: bool = False
     """Fuzz the one target here, and print the result as JSON."""
+    last: Path | None = None
+    """Where a child keeps the example that it is at, which may be its last."""
 
 
 def main(options: Options) -> int:
@@ -65,7 +67,7 @@ def main(options: Options) -> int:
         raise SystemExit(f"there is no target {unknown[0]!r}, only {', '.join(TARGETS)}")
     chosen = options.only or tuple(TARGETS)
     if options.child:
-        print(json.dumps(fuzz(chosen[0], 60 * options.minutes, options.seed)))
+        print(json.dumps(fuzz(chosen[0], 60 * options.minutes, options.seed, options.last)))
         return 0
     found: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() and options.only else {}
     found["machine"] = machine()
@@ -78,7 +80,9 @@ def main(options: Options) -> int:
 
 def in_a_process(name: str, minutes: float, start: int) -> dict[str, Any]:
     """One target's result. A process that does not live to tell it is a crash."""
-    command = [sys.executable, __file__, "--child", "--only", name, "--minutes", str(minutes), "--seed", str(start)]
+    last = Path(tempfile.gettempdir()) / f"dreamarena-fuzz-{name}"
+    command = [sys.executable, __file__, "--child", "--only", name, "--minutes", str(minutes), "--seed", str(start),
+               "--last", str(last)]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     try:
         done = subprocess.run(
@@ -87,12 +91,14 @@ def in_a_process(name: str, minutes: float, start: int) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"minutes": minutes, "examples": 0, "crashes": ["it hung"]}
     if done.returncode:
-        return {"minutes": minutes, "examples": 0, "crashes": [f"exit code {done.returncode}: {done.stderr[-2000:]}"]}
+        said = f"exit code {done.returncode}: {done.stderr[-1000:]} (the example is in {last})"
+        return {"minutes": minutes, "examples": 0, "crashes": [said]}
+    last.unlink(missing_ok=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def fuzz(name: str, seconds: float, start: int) -> dict[str, Any]:
+def fuzz(name: str, seconds: float, start: int, last: Path | None) -> dict[str, Any]:
     """Round after round, each with the next seed, until `seconds` are over."""
     with tempfile.TemporaryDirectory() as folder:
         examples, read = TARGETS[name](Path(folder))
@@ -104,6 +110,8 @@ def fuzz(name: str, seconds: float, start: int) -> dict[str, Any]:
             if time.monotonic() - began > seconds:
                 raise TimeIsUp
             counts["examples"] += 1
+            if last is not None:
+                last.write_text(repr(example))
             started = time.process_time()
             try:
                 read(example)

@@ -48,7 +48,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_every_kind_of_job_needs() -> None:
     found = {kind: step.needs for kind, step in STEPS.items()}
-    assert {found[kind] for kind in ("rollout", "train", "imagine")} == {Queue.GPU}
+    assert {found[kind] for kind in ("rollout", "train", "imagine", "reconstruct")} == {Queue.GPU}
     assert {found[kind] for kind in ("judge", "audit_judge", "measure_judge")} == {Queue.JUDGE}
     assert {found[kind] for kind in ("ingest", "rank", "export_synthetic")} == {Queue.CPU}
     assert set(found.values()) == set(Queue)
