@@ -5,7 +5,7 @@ OUT ?= out
 BIN := $(VENV)/bin
 export MUJOCO_GL ?= egl
 
-.PHONY: demo test test-slow lint train-demo benchmark benchmark-ranking benchmark-sampler benchmark-horizon benchmark-synthesis faults soak clean help
+.PHONY: demo test test-slow lint train-demo benchmark benchmark-ranking benchmark-sampler benchmark-horizon benchmark-synthesis faults fuzz soak clean help
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -53,6 +53,9 @@ benchmark-synthesis: $(VENV)/.installed  ## do synthetic successes make a policy
 
 faults: $(VENV)/.installed  ## every fault of docs/reliability.md, for real: docs/benchmarks/faults.json and its table
 	$(BIN)/python benchmarks/faults.py
+
+fuzz: $(VENV)/.installed  ## five minutes of hostile messages and files: docs/benchmarks/fuzz.json
+	$(BIN)/python benchmarks/fuzz.py
 
 soak: $(VENV)/.installed  ## ten minutes of workers that are killed: docs/benchmarks/soak.json
 	$(BIN)/python benchmarks/soak.py

@@ -195,8 +195,7 @@ class ActionBuffer:
         Raises `InvalidInput` as `to_world_chunk` does, or where the policy answers in another action space
         than its card declares; and whatever the policy raises.
         """
-        if observation.joint_position is None and self._joints is not None:
-            observation = replace(observation, joint_position=self._joints)
+        observation = self._with_joints(observation)
         rows = []
         for _ in range(n):
             state = self._advance(observation)
@@ -206,14 +205,31 @@ class ActionBuffer:
             self._joints = observation.joint_position
         return ActionChunk(np.vstack(rows), ActionSpace.CARTESIAN_POSITION, self._card.fps)
 
+    def ahead(self, observation: Observation) -> Observation | None:
+        """What the policy will be shown if `next` is called with `observation` now; None where it is not asked before
+        the first frame.
+        """
+        if self._motion is not None and self._elapsed + 1 / self._card.fps <= self._motion.seconds + EPSILON:
+            return None
+        return self._at_end(self._with_joints(observation))
+
+    def _with_joints(self, observation: Observation) -> Observation:
+        if observation.joint_position is None and self._joints is not None:
+            return replace(observation, joint_position=self._joints)
+        return observation
+
+    def _at_end(self, now: Observation) -> Observation:
+        """The robot where its motion ends. Where that is at `now` itself, the world's word on where it is stands."""
+        if self._motion is None or self._motion.seconds - self._elapsed <= EPSILON:
+            return now
+        return _moved(now, self._motion.at(np.array([self._motion.seconds])))
+
     def _advance(self, now: Observation) -> RobotState:
         """The robot one frame after `now`, asking the policy whenever its last motion ends before that."""
         due = self._elapsed + 1 / self._card.fps
         while self._motion is None or due > self._motion.seconds + EPSILON:
             if self._motion is not None:
-                # Where the motion ends at `now` itself, the world's word on where the robot is stands.
-                if self._motion.seconds - self._elapsed > EPSILON:
-                    now = _moved(now, self._motion.at(np.array([self._motion.seconds])))
+                now = self._at_end(now)
                 due -= self._motion.seconds
             self._motion, self._elapsed = self._ask(now), 0.0
         self._elapsed = due

@@ -245,6 +245,16 @@ class Policy(Protocol):
     def close(self) -> None: ...
 
 
+class PolicyGroup(Protocol):
+    """What policies of several trials have in common that can be asked in one request (their attribute `group`)."""
+
+    def foresee(self, asked: Sequence[tuple[Policy, Observation]]) -> None:
+        """Ask about all of them at once. Each will be asked by `act` about its observation next, and has the answer
+        then. Never raises: what could not be asked together is asked by `act`.
+        """
+        ...
+
+
 class Kinematics(Protocol):
     """A robot's geometry, for action spaces that a world does not take itself."""
 

@@ -24,6 +24,7 @@ from arena.contracts import (
     Observation,
     Policy,
     PolicyCard,
+    PolicyGroup,
     Provenance,
     Rollout,
     Scene,
@@ -82,6 +83,7 @@ def run_rollouts(
     done = 0
     while done < steps and any(trial.error is None for trial in trials):
         count = min(per_step, steps - done)
+        _ask_together(trials)
         chunks = [trial.next_chunk(card, count, done) for trial in trials]
         began = time.perf_counter()
         results = world.step(chunks)
@@ -92,6 +94,21 @@ def run_rollouts(
         if progress is not None:
             progress(done, steps, "rollout")
     return [trial.outcome(card, steps, tuple(seconds), config_sha256, code) for trial in trials]
+
+
+def _ask_together(trials: Sequence[_Trial]) -> None:
+    """Have policies that can be asked in one request asked so, where they are about to be asked."""
+    asked: dict[int, list[tuple[Policy, Observation]]] = {}
+    groups: dict[int, PolicyGroup] = {}
+    for trial in trials:
+        group: PolicyGroup | None = getattr(trial.policy, "group", None)
+        ahead = None if trial.error is not None or trial.observation is None else trial.actions.ahead(trial.observation)
+        if group is not None and ahead is not None:
+            groups[id(group)] = group
+            asked.setdefault(id(group), []).append((trial.policy, ahead))
+    for key, members in asked.items():
+        if len(members) > 1:
+            groups[key].foresee(members)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import sys
 
 from arena.contracts import DreamarenaError
 from arena.store import Store
-from workers.app import CeleryBroker, make_app
+from workers.launch import broker_of
 from workers.settings import load_settings
 
 
@@ -19,7 +19,7 @@ def main() -> int:
         settings = load_settings()
         if settings.broker_url is None:
             raise DreamarenaError("DREAMARENA_BROKER_URL is not set: a worker without a broker gets nothing to do")
-        CeleryBroker(make_app(settings.broker_url), settings.broker_url).waiting()
+        broker_of(settings.broker_url).waiting()
         Store(settings.store_url).close()
     except DreamarenaError as error:
         print(error, file=sys.stderr)

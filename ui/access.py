@@ -40,6 +40,11 @@ def allowed() -> bool:
     return False
 
 
+def visitor() -> str:
+    """Who changes things, for the audit trail: their address, or that they sit at this machine."""
+    return _email() or "a page of this machine"
+
+
 def _email() -> str | None:
     """Of who signed in. An address that the identity provider does not say it verified is none."""
     if not getattr(st.user, "is_logged_in", False) or st.user.get("email_verified") is not True:

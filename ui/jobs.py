@@ -9,9 +9,10 @@ from typing import Any
 import streamlit as st
 
 from arena.store import JobRecord, JobStatus
-from ui.access import allowed
+from ui.access import allowed, visitor
+from ui.policies import show_report
 from ui.stored import complaining, link, open_store, plain
-from workers.service import SUBMITTED, try_again
+from workers.service import SUBMITTED, call_off, try_again
 from workers.settings import load_settings
 
 REFRESH_SECONDS = 3.0
@@ -31,7 +32,9 @@ def page() -> None:
         st.info(EMPTY)
         return
     _live()
-    _again([job for job in jobs.recent(SHOWN) if job.status in (JobStatus.FAILED, JobStatus.QUEUED)])
+    recent = jobs.recent(SHOWN)
+    _again([job for job in recent if job.status in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.QUEUED)])
+    _stop([job for job in recent if job.status in (JobStatus.RUNNING, JobStatus.QUEUED)])
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -57,14 +60,19 @@ def _live() -> None:
 def _made(records: Sequence[JobRecord]) -> None:
     """Where the result of what a page asked for is."""
     for job in records:
-        evaluation = (job.result or {}).get("evaluation") if job.kind == SUBMITTED else None
-        if evaluation:
-            what = plain(f"{(job.result or {}).get('policy')} was ranked")
-            st.success(f"{what}: {link('the leaderboard', '.', evaluation=evaluation)}")
+        result = dict(job.result or {})
+        evaluation = result.get("evaluation") if job.kind == SUBMITTED else None
+        if not evaluation:
+            continue
+        what = plain(f"{result.get('policy')} was ranked")
+        st.success(f"{what}: {link('the leaderboard', '.', evaluation=evaluation)}")
+        if result.get("probe"):
+            with st.expander(plain(f"What the look at {result.get('policy')} found"), expanded=bool(result["notes"])):
+                show_report(result["probe"])
 
 
 def _again(stuck: Sequence[JobRecord]) -> None:
-    """Have one that failed, or that waits and nobody takes up, done again."""
+    """Have one that failed, was cancelled, or that waits and nobody takes up, done again, as urgently as is said."""
     if not stuck:
         return
     with st.expander("Try a job again"):
@@ -72,9 +80,27 @@ def _again(stuck: Sequence[JobRecord]) -> None:
             return
         by_key = {job.key: f"{job.kind} {job.key[:12]}, {job.status.value}" for job in stuck}
         chosen = st.selectbox("Which", list(by_key), format_func=lambda key: by_key.get(key, key), key="stuck")
+        priority = st.number_input("Priority", -100, 100, value=None, step=1, placeholder="as before")
         if st.button("Try again", type="primary") and chosen is not None:
             settings = load_settings()
-            try_again(settings, open_store(settings.store_url), chosen)
+            try_again(
+                settings, open_store(settings.store_url), chosen, visitor(), None if priority is None else int(priority)
+            )
+            st.rerun()
+
+
+def _stop(unfinished: Sequence[JobRecord]) -> None:
+    """Have one not done: one that waits never starts, one that is being done stops at its next batch."""
+    if not unfinished:
+        return
+    with st.expander("Cancel a job"):
+        if not allowed():
+            return
+        by_key = {job.key: f"{job.kind} {job.key[:12]}, {job.status.value}" for job in unfinished}
+        chosen = st.selectbox("Which one", list(by_key), format_func=lambda key: by_key.get(key, key), key="unfinished")
+        if st.button("Cancel it") and chosen is not None:
+            settings = load_settings()
+            call_off(open_store(settings.store_url), chosen, visitor())
             st.rerun()
 
 

@@ -11,10 +11,11 @@ import streamlit as st
 
 from arena.contracts import PolicyCard
 from arena.leaderboard import Rate
+from arena.policies.report import told
 from arena.store import JobStatus, PolicyRecord
-from ui.access import allowed
+from ui.access import allowed, visitor
 from ui.stored import Evaluated, as_rows, choose_evaluation, complaining, link, open_store, plain, plain_html, rate_text
-from workers.service import submit
+from workers.service import look, submit
 from workers.settings import load_settings
 
 EMPTY = """**No policy acted here yet.** A policy is built in, a folder, or a server of openpi, RoboArena or GR00T:
@@ -26,7 +27,8 @@ dreamarena evaluate --policies hold 'openpi://host:8000?action_space=joint_veloc
 ```"""
 SUBMIT = """It acts in the world and the scenes of this evaluation, and is ranked among its policies. A server is
 called some twenty times first, in three of the scenes too, and what is wrong is said before anything is rolled out.
-From a terminal: `dreamarena policy submit ADDRESS`."""
+Look only, and you are told here and now what it says of itself and does in made-up scenes; its address is enough then.
+From a terminal: `dreamarena policy probe ADDRESS` and `dreamarena policy submit ADDRESS`."""
 SAID = {
     JobStatus.QUEUED: "Asked for.",
     JobStatus.RUNNING: "It is being done already.",
@@ -64,14 +66,43 @@ def _submit(evaluated: Evaluated) -> None:
             return
         with st.form("submit", border=False):
             policy = st.text_input("Its address", placeholder=ADDRESS).strip()
-            if not st.form_submit_button("Look at it and rank it", type="primary"):
+            both, only = st.columns(2)
+            ranked = both.form_submit_button("Look at it and rank it", type="primary", width="stretch")
+            if not only.form_submit_button("Only look", width="stretch") and not ranked:
                 return
         if not policy:
             st.error("An address is missing, such as `hold`, `bc:FOLDER` or a server's.")
             return
         settings = load_settings()
-        job = submit(settings, open_store(settings.store_url), policy, evaluated.record.id)
+        if not ranked:
+            bar = st.progress(0.0)
+            found = look(settings, policy, lambda done, total, stage: _moved(bar, done, total, stage))
+            bar.empty()
+            show_report(found)
+            return
+        job = submit(settings, open_store(settings.store_url), policy, evaluated.record.id, visitor())
         st.success(plain(SAID[job.status]) + f" {link('See how far it is', 'jobs', job=job.key)}.")
+
+
+def _moved(bar: Any, done: int, total: int, stage: str) -> None:
+    bar.progress(min(1.0, done / total if total else 0.0), text=plain(stage))
+
+
+def show_report(found: Mapping[str, Any]) -> None:
+    """What a probe found: what matters most first, then what was measured."""
+    for problem in found["problems"]:
+        st.error(plain(problem))
+    for each in found["mistakes"]:
+        if each["says"] not in found["problems"]:
+            st.warning(plain(f"{each['name']}: {each['says']}"))
+    for note in found["notes"]:
+        st.info(plain(note))
+    if not found["problems"] and not found["mistakes"]:
+        st.success("Nothing is wrong with it, as far as can be seen from outside.")
+    st.dataframe(as_rows(told(found)), hide_index=True, width="stretch")
+    if found["submit_as"] is not None:
+        st.markdown("Submit it as")
+        st.code(found["submit_as"], language=None)
 
 
 def by_task(evaluated: Evaluated) -> Mapping[str, Mapping[str, Rate]]:

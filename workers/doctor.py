@@ -120,10 +120,11 @@ def _artifacts(settings: Settings) -> Finding:
 def _broker(settings: Settings) -> Finding:
     if settings.broker_url is None:
         return Finding("broker", State.OK, "none is set: jobs are done in this machine's processes")
-    from workers.app import CeleryBroker, make_app
+    from workers.launch import broker_of
 
-    waiting = CeleryBroker(make_app(settings.broker_url), settings.broker_url).waiting()
-    return Finding("broker", State.OK, f"answers, {waiting} messages wait")
+    waiting = broker_of(settings.broker_url).waiting()
+    counts = ", ".join(f"{count} in {queue}" for queue, count in waiting.items())
+    return Finding("broker", State.OK, f"answers; messages that wait: {counts}")
 
 
 def _gpu(settings: Settings) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
@@ -42,14 +43,39 @@ class Context:
     """Whether this process is to end soon, so that a step has to be broken off at its next report."""
 
 
+class Queue(StrEnum):
+    """What a job needs, and so the queue that it waits in. Workers take from all, or from those that they name."""
+
+    GPU = "gpu"
+    """A model that imagines or learns. `gpu.2` is the queue of the GPU with index 2 (`dreamarena worker --gpu 2`)."""
+    CPU = "cpu"
+    JUDGE = "judge"
+    """A judge: a model that is asked over the network, or one of our own."""
+
+
+class Incomplete(Exception):
+    """A step did what it could, and the rest may work later, as a server was away: `result` is what there is by now.
+
+    Not an error. The job is put off a few times, and then done with what there is.
+    """
+
+    def __init__(self, result: Json, reason: str) -> None:
+        super().__init__(reason)
+        self.result, self.reason = result, reason
+
+
 @dataclass(frozen=True)
 class Step(Generic[I]):
-    """A kind of job. `intact` says whether what a finished one made is still there."""
+    """A kind of job. `intact` says whether what a finished one made is still there.
+
+    `run` may raise `Incomplete`.
+    """
 
     name: str
     inputs: type[I]
     run: Callable[[I, Context], Json]
     intact: Callable[[I, Context], bool] = lambda _inputs, _context: True
+    needs: Queue = Queue.CPU
 
 
 Steps = Mapping[str, Step[Any]]

@@ -46,14 +46,19 @@ def _intact(job: JobRecord, settings: Settings, store: Store) -> bool:
     return step.intact(step.inputs.model_validate_json(json.dumps(dict(job.inputs))), context)
 
 
-def again(key: str, settings: Settings, store: Store, priority: int | None = None) -> JobRecord:
-    """Have a job that failed, was cancelled, or that nobody took up, done again, as urgently as before or said now.
+def again(
+    key: str, settings: Settings, store: Store, priority: int | None = None, pinned: str | None = None
+) -> JobRecord:
+    """Have a job that failed, was cancelled, was put off, or that nobody took up, done now, as urgently as before or
+    said now, and by whom it was `pinned` to before or is now.
 
     Raises `NotFound`, `BrokerUnreachable`.
     """
     job = store.jobs.get(key)
     urgency = job.priority if priority is None else priority
-    return _have_done(store.jobs.submit(key, job.kind, job.inputs, urgency), settings, store)
+    store.jobs.submit(key, job.kind, job.inputs, urgency, pinned or job.pinned)
+    store.jobs.hasten(key, pinned)
+    return _have_done(store.jobs.get(key), settings, store)
 
 
 def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
@@ -61,6 +66,9 @@ def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
     free_if_dead(store.jobs, job.key, job)
     job = store.jobs.get(job.key)
     if job.status is JobStatus.DONE or store.jobs.is_held(job):
+        return job
+    if settings.broker_url is not None and store.jobs.put_off(job) > 0:
+        # Workers look for it when its time has come: a message now would be spent on nothing.
         return job
     if settings.broker_url is None:
         store.jobs.mark_sent(job.key)
@@ -90,8 +98,9 @@ def revive(settings: Settings, store: Store) -> bool:
 def broker_of(url: str) -> CeleryBroker:
     """One for each process, because it keeps its connections."""
     from workers.app import CeleryBroker, make_app
+    from workers.tasks import STEPS
 
-    return CeleryBroker(make_app(url), url)
+    return CeleryBroker(make_app(url), url, STEPS)
 
 
 def _spawn(key: str, settings: Settings) -> None:

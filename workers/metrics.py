@@ -32,8 +32,8 @@ class Metric:
             yield f"{self.name}{{{shown}}} {value:.10g}" if shown else f"{self.name} {value:.10g}"
 
 
-def exposition(found: Totals, messages: int | None) -> str:
-    """`messages` are those that the broker holds; None where there is no broker, or it does not answer."""
+def exposition(found: Totals, messages: Mapping[str, int] | None) -> str:
+    """`messages` are those that the broker holds, by queue; None where there is no broker, or it does not answer."""
     metrics = [
         Metric("dreamarena_info", "The release that answers.", "gauge", {(("version", version("dreamarena")),): 1}),
         *_of_jobs(found),
@@ -41,7 +41,8 @@ def exposition(found: Totals, messages: int | None) -> str:
         *_of_judging(found.judging),
     ]
     if messages is not None:
-        metrics.append(_one("dreamarena_broker_messages", "Messages that no worker has taken.", "gauge", messages))
+        values: Values = {(("queue", queue),): float(count) for queue, count in messages.items()}
+        metrics.append(Metric("dreamarena_broker_messages", "Messages that no worker has taken.", "gauge", values))
     return "\n".join(line for metric in metrics for line in metric.lines()) + "\n"
 
 

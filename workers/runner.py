@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -26,8 +27,14 @@ class Broker(Protocol):
         """Tell a worker that a job waits. Raises `BrokerUnreachable`."""
         ...
 
-    def waiting(self) -> int:
-        """How many messages no worker has taken yet. Raises `BrokerUnreachable`."""
+    def waiting(self, pinned: Sequence[str] = ()) -> Mapping[str, int]:
+        """How many messages no worker has taken yet, by queue: those of kinds of jobs, and `pinned`, which somebody
+        chose. Raises `BrokerUnreachable`.
+        """
+        ...
+
+    def kinds(self, queue: str) -> Sequence[str]:
+        """The kinds of jobs that wait in a queue unless somebody chose another one for them."""
         ...
 
 
@@ -45,20 +52,35 @@ def run_jobs(
     """
     keys = [_submit(request, steps, context) for request in requests]
     if broker is None:
-        return [_do_here(key, index, len(keys), steps, context, poll_seconds) for index, key in enumerate(keys)]
+        return _do_here(keys, steps, context, poll_seconds)
     return _have_done(list(dict.fromkeys(keys)), keys, context, broker, poll_seconds)
 
 
 def offer(jobs: Jobs, broker: Broker) -> int:
-    """Send what waits to the broker: new jobs, abandoned ones, and those that it forgot. Returns how many."""
+    """Send what waits to the broker: new jobs, abandoned ones, those whose time has come, and those that it forgot.
+    Returns how many.
+    """
     for job in jobs.recent(status=JobStatus.RUNNING):
         free_if_dead(jobs, job.key, job)
-    forgotten = LOST_MESSAGE_SECONDS if broker.waiting() == 0 else float("inf")
-    unsent = jobs.unsent(resend_after=forgotten)
+    unsent = _untold(jobs, broker)
     for job in unsent:
         broker.send(job)
         jobs.mark_sent(job.key)
     return len(unsent)
+
+
+def _untold(jobs: Jobs, broker: Broker) -> list[JobRecord]:
+    """A queue that holds messages has forgotten none: a worker that is busy is only slow."""
+    chosen = jobs.pinned()
+    waiting = broker.waiting(chosen)
+    if not any(waiting.values()):
+        return jobs.unsent(LOST_MESSAGE_SECONDS)
+    found = {job.key: job for job in jobs.unsent(float("inf"))}
+    for queue, count in waiting.items():
+        if count == 0:
+            of = {"pinned": queue} if queue in chosen else {"kinds": broker.kinds(queue)}
+            found |= {job.key: job for job in jobs.unsent(LOST_MESSAGE_SECONDS, **of)}
+    return list(found.values())
 
 
 def _submit(request: Request, steps: Steps, context: Context) -> str:
@@ -68,18 +90,35 @@ def _submit(request: Request, steps: Steps, context: Context) -> str:
     return job.key
 
 
-def _do_here(key: str, index: int, count: int, steps: Steps, context: Context, poll_seconds: float) -> Json:
-    label = f" ({index + 1}/{count})" if count > 1 else ""
-    shown = replace(context, progress=_labelled(context.progress, label))
-    while True:
+def _do_here(keys: Sequence[str], steps: Steps, context: Context, poll_seconds: float) -> list[Json]:
+    """One after the other; those that were put off, or that another process is at, once more after the others."""
+    results: dict[str, Json] = {}
+    left, turned_away = deque(dict.fromkeys(keys)), 0
+    while left:
+        key = left.popleft()
+        number = keys.index(key) + 1
+        label = f" ({number}/{len(keys)})" if len(keys) > 1 else ""
+        shown = replace(context, progress=_labelled(context.progress, label))
         free_if_dead(context.store.jobs, key)
         job = execute(steps, shown, key)
-        if job.status is JobStatus.DONE:
-            return dict(job.result or {})
         if job.status in GIVEN_UP:
             raise_failure(job)
-        shown.progress(job.done, job.total, f"{job.stage or job.kind}, in another process")
-        time.sleep(poll_seconds)
+        if job.status is JobStatus.DONE:
+            results[key], turned_away = dict(job.result or {}), 0
+            continue
+        left.append(key)
+        turned_away += 1
+        shown.progress(job.done, job.total, _why_not(job, context.store.jobs))
+        if turned_away >= len(left):
+            time.sleep(poll_seconds)
+    return [results[key] for key in keys]
+
+
+def _why_not(job: JobRecord, jobs: Jobs) -> str:
+    seconds = jobs.put_off(job)
+    if seconds > 0:
+        return f"{job.kind}, again in {seconds:.0f} s: {(job.error or {}).get('message', '')}"
+    return f"{job.stage or job.kind}, in another process"
 
 
 def _have_done(

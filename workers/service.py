@@ -18,7 +18,7 @@ from arena.validation import validate
 from arena.validation.stored import stored_evaluator, stored_real
 from workers.artifacts import Artifacts
 from workers.audit_page import render_audit
-from workers.jobs import Request
+from workers.jobs import Progress, Request
 from workers.judge_specs import TRUTH
 from workers.launch import again, launch
 from workers.plans import joined
@@ -29,20 +29,41 @@ from workers.steps.submit_policy import submission
 from workers.uploads import UPLOAD, uploaded_spec
 from workers.validation_page import render_validation
 
-__all__ = ["SUBMITTED", "TRUTH", "audit_card", "audit_passed", "submit", "try_again", "validation", "validation_card"]
+__all__ = [
+    "SUBMITTED", "TRUTH", "audit_card", "audit_passed", "call_off", "look", "submit", "try_again", "validation",
+    "validation_card",
+]  # fmt: skip
 
 SUBMITTED = "submit_policy"
 """The kind of job that `submit` asks for; its result names the new `evaluation`."""
 
 
-def submit(settings: Settings, store: Store, policy: str, evaluation: str) -> JobRecord:
-    """Ask for a policy (an address or a spec) to be looked at and ranked among those of `evaluation`.
+def submit(settings: Settings, store: Store, policy: str, evaluation: str, by: str) -> JobRecord:
+    """Ask for a policy (an address or a spec) to be looked at and ranked among those of `evaluation`, for somebody who
+    is known as `by`.
 
     What was asked for before is not done again. Raises `InvalidInput` for what is no policy, and for an evaluation
     that nobody can join; `NotFound`; `BrokerUnreachable`.
     """
     joined(store.results.evaluation(evaluation), policy)
-    return launch(Request(SUBMITTED, submission(policy, evaluation, Workshop())), settings, store)
+    inputs = submission(policy, evaluation, Workshop())
+    request = Request(SUBMITTED, inputs)
+    noted = {"job": request.key, "policy": inputs.policy_sha256, "evaluation": evaluation}
+    store.accounts.note("policy_submitted", by, noted)
+    return launch(request, settings, store)
+
+
+def look(settings: Settings, address: str, progress: Progress) -> dict[str, Any]:
+    """A probe's report of a policy server, by its address or its whole spec, in scenes that are made up: what there is
+    to say before it is submitted. Raises `InvalidInput` for what is no server, and `PolicyError`.
+    """
+    from arena.policies.preflight import probe
+    from arena.policies.server import Access
+
+    if address.strip().partition(":")[0] not in SERVERS:
+        raise InvalidInput(f"{address!r} is no server, and only servers are looked at: {', '.join(SERVERS)}")
+    access = Access(allow_private=settings.private_policies is not False)
+    return probe(address, access=access, progress=progress).to_json()
 
 
 def submit_from_outside(
@@ -101,9 +122,18 @@ def ranking(store: Store, evaluation: str) -> dict[str, Any]:
     return {**found, "judge": {**judge, "audit": None if audit is None else {**audit, "page": None}}}
 
 
-def try_again(settings: Settings, store: Store, key: str) -> JobRecord:
-    """Have a failed job done again. Raises `NotFound`, `BrokerUnreachable`."""
-    return again(key, settings, store)
+def try_again(settings: Settings, store: Store, key: str, by: str, priority: int | None = None) -> JobRecord:
+    """Have a job done again, for somebody who is known as `by`. Raises `NotFound`, `BrokerUnreachable`."""
+    job = again(key, settings, store, priority)
+    store.accounts.note("job_retried", by, {"job": key})
+    return job
+
+
+def call_off(store: Store, key: str, by: str) -> JobRecord:
+    """Have a job not done, for somebody who is known as `by`. Raises `NotFound`."""
+    job = store.jobs.cancel(key, by)
+    store.accounts.note("job_cancelled", by, {"job": key})
+    return job
 
 
 def audit_passed(store: Store, judge_sha256: str) -> bool | None:

@@ -17,6 +17,7 @@ from workers.steps import (
     judge,
     measure_judge,
     rank,
+    reconstruct,
     record,
     record_policies,
     replay,
@@ -29,6 +30,6 @@ from workers.steps import (
 _ALL: tuple[Step[Any], ...] = (
     ingest.STEP, record.STEP, train.STEP, rollout.STEP, judge.STEP, rank.STEP, replay.STEP, clone.STEP,
     train_judge.STEP, measure_judge.STEP, audit_judge.STEP, record_policies.STEP,
-    submit_policy.STEP, imagine.STEP, export_synthetic.STEP, finetune.STEP,
+    submit_policy.STEP, imagine.STEP, export_synthetic.STEP, finetune.STEP, reconstruct.STEP,
 )  # fmt: skip
 STEPS: Mapping[str, Step[Any]] = MappingProxyType({step.name: step for step in _ALL})

@@ -6,11 +6,13 @@ they come, so that neither a path, nor a link, nor an archive that blows up lead
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -86,8 +88,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                 if member.filename in NAMES:
                     with file.open(member) as source:
                         _copy(source, folder / member.filename)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+        # An archive can name a place before its own beginning, and seeking there is an error of the system.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise InvalidInput(f"this is not a zip archive that can be read: {error}") from error
     _check_config(folder / CONFIG)

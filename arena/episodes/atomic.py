@@ -111,6 +111,11 @@ def read_manifest(directory: Path, *, check_hashes: bool = True) -> Mapping[str,
     return entries
 
 
+def listed_files(directory: Path) -> list[str]:
+    """What an artifact's manifest lists, by relative paths, whether it is there or not. Raises `DamagedArtifact`."""
+    return sorted(_parse_manifest(directory / MANIFEST))
+
+
 def _parse_manifest(path: Path) -> dict[str, FileEntry]:
     try:
         files = json.loads(path.read_text())["files"]

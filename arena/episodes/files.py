@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from arena.contracts import FloatArray
 from arena.episodes.errors import BadAnnotation
+from arena.episodes.parquet_footer import count_values
 
 MAX_BYTES = 256 << 20
 """Larger annotations are refused before they are parsed."""
@@ -47,20 +48,22 @@ def read_toml(path: Path) -> dict[str, Any]:
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A parquet table, or those of its `columns`. Raises `BadAnnotation` where it is none or lacks a column."""
     try:
+        _check_values(path)
         # Memory-mapped and read whole: `columns` keeps images that are stored inside out of memory.
         table = pq.ParquetFile(path, memory_map=True)
         if columns is not None and (missing := sorted(set(columns) - set(table.schema_arrow.names))):
             raise BadAnnotation(f"{path} has no column {missing[0]!r}; it has {sorted(table.schema_arrow.names)}")
-        _check_values(path, table.metadata)
         return table.read(columns)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadAnnotation(f"{path} is not a readable parquet file: {_first_line(error)}") from None
 
 
-def _check_values(path: Path, metadata: pq.FileMetaData) -> None:
+def _check_values(path: Path) -> None:
     """A few bytes of run-length encoding can stand for billions of values: they are counted before they are made."""
-    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
-    values = sum(group.column(index).num_values for group in groups for index in range(metadata.num_columns))
+    try:
+        values = count_values(path)
+    except ValueError as error:
+        raise BadAnnotation(f"{path} is not a readable parquet file: {error}") from None
     if values > MAX_VALUES:
         raise BadAnnotation(f"{path} has {values} values; at most {MAX_VALUES} are read")
 

@@ -22,7 +22,6 @@ from arena.contracts import FloatArray, InvalidInput, Observation, PolicyCard, S
 from arena.learned.folders import read_file
 from arena.policies.child import ChildProcess
 from arena.policies.droid import (
-    MAX_CHUNK,
     WRIST_CAMERA,
     camera,
     checked_actions,
@@ -34,27 +33,25 @@ from arena.policies.remote import RemotePolicy
 from arena.policies.served import EXTERIOR_CAMERAS
 from arena.policies.server import OPENPI, Access, Channel, PolicyServer
 from arena.policies.specs import (
+    ACTS_HELP,
     PolicyFactory,
     declaration_sha256,
-    declared_space,
-    declared_velocity_scale,
-    number,
+    declared_acts,
+    must_declare,
+    named_cameras,
     parameters,
-    whole_number,
 )
 
 CHILD = Path(__file__).with_name("lerobot_child.py")
 MAX_CONFIG_BYTES = 1 << 20
 ALLOWED = ("", ".json", ".safetensors", ".md", ".txt", ".gitattributes")
 """Suffixes of files in a checkpoint's folder."""
+EXAMPLE = "lerobot:FOLDER?action_space=joint_position&control_hz=15&chunk=8"
+DECLARES = ("action_space", "control_hz", "chunk")
 _HELP = {
-    "action_space": "joint_velocity, joint_position, cartesian_position or cartesian_velocity",
-    "control_hz": "actions per second: the rate of the dataset that it was trained on",
-    "chunk": "how many actions of each answer are carried out",
-    "velocity_scale": "what a velocity of 1 means, in rad/s or m/s; or si",
+    **ACTS_HELP,
     "state": "what its state is made of, e.g. joint_position+gripper_position",
     "cameras": "VIEW:CAMERA,..., where its images are not named as ours",
-    "name": "what to call it",
 }
 _STATES: Mapping[str, Callable[[Observation], FloatArray]] = {
     "joint_position": joint_position,
@@ -130,10 +127,9 @@ def parse_lerobot(spec: str, access: Access, python: str | None = None) -> Polic
     """
     path = spec.partition("?")[0].removeprefix("lerobot:")
     given, folder = parameters(spec, _HELP), Path(path).resolve()
-    missing = [name for name in ("action_space", "control_hz", "chunk") if name not in given]
-    if missing or not path:
-        example = "lerobot:FOLDER?action_space=joint_position&control_hz=15&chunk=8"
-        raise InvalidInput(f"policy {spec!r} must declare {', '.join(missing) or 'a folder'}, for instance {example}")
+    must_declare(spec, given, DECLARES, EXAMPLE)
+    if not path:
+        raise InvalidInput(f"policy {spec!r} must declare a folder, for instance {EXAMPLE}")
     features = _features(folder)
     state = tuple(given.get("state", _USUAL_STATES.get(features.state, "")).split("+"))
     if unknown := [name for name in state if name not in _STATES]:
@@ -142,25 +138,22 @@ def parse_lerobot(spec: str, access: Access, python: str | None = None) -> Polic
             + (f", not {unknown[0]!r}" if unknown[0] else "")
         )
     cameras = _cameras(spec, features.images, given.get("cameras", ""))
-    space = declared_space(spec, given["action_space"])
-    scale = declared_velocity_scale(spec, space, given.get("velocity_scale"))
-    rate = number(spec, "control_hz", given["control_hz"], 0.1, 1000.0)
-    chunk = whole_number(spec, "chunk", given["chunk"], 1, MAX_CHUNK)
+    acts = declared_acts(spec, given)
     weights = _content_sha256(folder, _fingerprint(folder))
-    declared = {"weights": weights, "acts": [space, rate, chunk, scale], "sees": [sorted(cameras.items()), state]}
+    declared = {"weights": weights, "acts": acts.declared, "sees": [sorted(cameras.items()), state]}
     card = PolicyCard(
         name=given.get("name", folder.name),
         spec=spec,
         sha256=declaration_sha256(declared),
-        action_space=space,
-        control_hz=rate,
-        chunk_length=chunk,
+        action_space=acts.space,
+        control_hz=acts.control_hz,
+        chunk_length=acts.chunk,
         cameras=tuple(sorted(set(cameras.values()))),
         resolution=next(iter(features.images.values()), None),
     )
     form = LeRobotForm(card, features.images, cameras, state)
     server = PolicyServer(card.name, _Started(folder, python or sys.executable), access, OPENPI)
-    return PolicyFactory(card, lambda: RemotePolicy(card, server, form, scale))
+    return PolicyFactory(card, lambda: RemotePolicy(card, server, form, acts.scale))
 
 
 def _features(folder: Path) -> _Features:
@@ -194,7 +187,7 @@ def _features(folder: Path) -> _Features:
 
 def _cameras(spec: str, images: Mapping[str, Any], text: str) -> dict[str, str]:
     """Our camera for each of its images."""
-    said = dict(pair.rpartition(":")[::2] for pair in filter(None, text.split(",")))
+    said = named_cameras(spec, text)
     found = {}
     for key in images:
         view = key.rpartition(".")[2]

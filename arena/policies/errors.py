@@ -48,6 +48,19 @@ class ServerResting(DreamarenaError):
 UNREACHED = (PolicyConnectionError, PolicyTimeout)
 """Failures of a server as such: any request would have met them."""
 
+
+def worth_another_try(error: BaseException | None) -> bool:
+    """Whether what a policy broke off may work later: its server was away, slow, or hung up. One that answers with an
+    error or with nonsense would do so again, and one that may not be called stays so.
+    """
+    causes: list[BaseException] = []
+    while error is not None:
+        causes.append(error)
+        error = error.__cause__
+    away = any(isinstance(cause, UNREACHED) for cause in causes)
+    return away and not any(isinstance(cause, AddressRefused) for cause in causes)
+
+
 _CLASSES: tuple[tuple[type[DreamarenaError], type[PolicyError]], ...] = (
     (ServerTraceback, PolicyServerError),
     (DeadlinePassed, PolicyTimeout),

@@ -1,15 +1,19 @@
-"""What GR00T's policy servers (Isaac-GR00T N1.6 and later) are sent and answer, on the DROID robot.
+"""What GR00T's policy servers (Isaac-GR00T N1.5 and later) are sent and answer, on the DROID robot.
 
 A ZeroMQ request names an `endpoint`: `get_modality_config` says which images, states and actions the policy knows by
-which names, `reset` begins a trial, `get_action` takes a batch of observations (ours is of one) and answers a map of
-`(1, N, D)` arrays and a map of no interest. As in its DROID example, images are padded to 180 x 320 and the gripper
+which names, `reset` begins a trial, `get_action` takes a batch of observations, B of them, and answers a map of
+`(B, N, D)` arrays and a map of no interest. As in its DROID example, images are padded to 180 x 320 and the gripper
 is made binary.
+
+N1.5 has the same wire format and another layout: its keys say of what modality they are (`video.NAME`), an observation
+is one flat map of them, the answer is the map of actions alone, and there is no `reset`. What is not batched there is
+batched by the server and answered without the dimension; ours always is.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +24,7 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray, Frames, InvalidInput, Observation, PolicyCard, Scene
 from arena.policies import groot_wire
 from arena.policies.droid import MAX_CHUNK, binarised, camera, joint_position, resize_with_pad
+from arena.policies.remote import Batches
 from arena.policies.server import Dialect, PolicyServer
 from arena.policies.transport import one_line
 
@@ -54,6 +59,8 @@ class Modalities:
     state: tuple[str, ...]
     action: tuple[str, ...]
     language: str
+    flat: bool = False
+    """Whether it is N1.5's layout; the keys above are without their prefixes."""
 
 
 def read_modalities(answer: Any) -> Modalities:
@@ -69,7 +76,10 @@ def read_modalities(answer: Any) -> Modalities:
     if len(configs["language"][0]) != 1:
         raise InvalidInput(f"the server wants {len(configs['language'][0])} texts; there is one instruction")
     keys = {name: keys for name, (keys, _) in configs.items()}
-    return Modalities(keys["video"], instants, keys["state"], keys["action"], keys["language"][0])
+    flat = all(key.startswith("video.") for key in keys["video"]) and bool(keys["video"])
+    if flat:
+        keys = {name: tuple(key.removeprefix(f"{name}.") for key in those) for name, those in keys.items()}
+    return Modalities(keys["video"], instants, keys["state"], keys["action"], keys["language"][0], flat)
 
 
 def _modality(answer: Mapping[Any, Any], name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -110,7 +120,8 @@ class GrootForm:
         """Ask what the server wants to see, and have it begin anew; raises `InvalidInput` for what is not known."""
         self._modalities = read_modalities(server.ask({"endpoint": "get_modality_config"}, "the handshake"))
         self._check(self._modalities)
-        server.ask({"endpoint": "reset", "data": {"options": None}}, "the reset")
+        if not self._modalities.flat:
+            server.ask({"endpoint": "reset", "data": {"options": None}}, "the reset")
         self._elapsed, self._seen = 0.0, []
         before = len(next(iter(scene.history.values()), ())) - 1
         for index in range(max(0, before)):
@@ -120,11 +131,14 @@ class GrootForm:
     def request(self, observation: Observation) -> Mapping[str, Any]:
         wanted = self._wanted
         self._remember(self._elapsed, observation.cameras)
-        now = {
-            "video": {key: self._video(key)[None] for key in wanted.video},
-            "state": {key: _STATES[key](observation)[None, None] for key in wanted.state},
-            "language": {wanted.language: [[observation.instruction]]},
-        }
+        video = {key: self._video(key)[None] for key in wanted.video}
+        state = {key: _STATES[key](observation)[None, None] for key in wanted.state}
+        said = observation.instruction
+        if wanted.flat:
+            named = {f"video.{key}": images for key, images in video.items()}
+            named |= {f"state.{key}": numbers for key, numbers in state.items()}
+            return {"endpoint": "get_action", "data": {**named, wanted.language: [said]}}
+        now = {"video": video, "state": state, "language": {wanted.language: [[said]]}}
         return {"endpoint": "get_action", "data": {"observation": now, "options": None}}
 
     def raw(self, answer: Any) -> NDArray[Any]:
@@ -149,9 +163,7 @@ class GrootForm:
         return binarised(np.concatenate([arm, gripper], axis=1)[:length])
 
     def _parts(self, answer: Any) -> tuple[FloatArray, FloatArray]:
-        parts = answer[0] if isinstance(answer, list) and answer else answer
-        if not isinstance(parts, dict):
-            raise InvalidInput(f"the server answered a {type(parts).__name__} where a map of actions was due")
+        parts = _actions_of(answer)
         named = {str(key).removeprefix("action."): value for key, value in parts.items()}
         space = self.card.action_space
         return _part(named, str(space), space.width - 1), _part(named, _GRIPPER, 1)
@@ -197,6 +209,42 @@ class GrootForm:
             images = known[-1] if known else self._seen[0][1]
             frames.append(camera(images, name))
         return np.stack(frames)
+
+
+def _actions_of(answer: Any) -> dict[Any, Any]:
+    """The map of actions in an answer, which may be followed by one of no interest."""
+    parts = answer[0] if isinstance(answer, list) and answer else answer
+    if not isinstance(parts, dict):
+        raise InvalidInput(f"the server answered a {type(parts).__name__} where a map of actions was due")
+    return parts
+
+
+def merged(requests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """One request about all that each is about: arrays and texts are put behind one another."""
+    first: Mapping[str, Any] = requests[0]
+    return {key: _joined([request[key] for request in requests]) for key in first}
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, np.ndarray):
+        return np.concatenate(values)
+    if isinstance(first, Mapping):
+        return {key: _joined([value[key] for value in values]) for key in first}
+    return [item for value in values for item in value] if isinstance(first, list) else first
+
+
+def split(answer: Any, count: int) -> list[Any]:
+    """The answers to each of `count` merged requests; raises `InvalidInput` where there are not so many."""
+    parts = _actions_of(answer)
+    for key, values in parts.items():
+        if not isinstance(values, np.ndarray) or values.ndim != 3 or len(values) != count:
+            found = values.shape if isinstance(values, np.ndarray) else type(values).__name__
+            raise InvalidInput(f"the server's {one_line(str(key), 40)!r} is {found} for {count} observations")
+    return [{key: values[index : index + 1] for key, values in parts.items()} for index in range(count)]
+
+
+BATCHES = Batches(merged, split)
 
 
 def _part(named: Mapping[str, Any], key: str, width: int) -> FloatArray:

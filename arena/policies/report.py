@@ -17,6 +17,12 @@ from arena.policies.transport import one_line
 from arena.policies.trying import Tried
 
 MAX_METADATA_TEXT = 500
+FACTS = (
+    "kind", "metadata", "action_space", "action_spaces", "action_shape", "action_dtype", "chunk_lengths", "control_hz",
+    "action_min", "action_max", "gripper_min", "gripper_max", "cameras", "deterministic", "repeat_difference",
+    "trials_at_once", "connect_seconds", "first_call_seconds", "latency_p50_seconds", "latency_p95_seconds", "calls",
+)  # fmt: skip
+"""Of a report, in the order in which people are told."""
 
 
 @dataclass(frozen=True)
@@ -111,3 +117,21 @@ def plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def told(found: Mapping[str, Any]) -> dict[str, str]:
+    """What a report (`ProbeReport.to_json`) has measured, and how the dry run went in each scene, for people."""
+    facts = {name: _brief(found[name]) for name in FACTS if found[name] is not None}
+    for scene in found["scenes"]:
+        went = {name: value for name, value in scene.items() if name != "scene" and value is not None}
+        facts[f"in {scene['scene']}"] = _brief(went)
+    return facts
+
+
+def _brief(value: Any) -> str:
+    """Numbers with three digits, however nested."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_brief(each)}" for name, each in value.items()) or "nothing"
+    return " ".join(map(_brief, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -14,16 +14,17 @@ from urllib.parse import parse_qsl
 from arena.contracts import ActionSpace, InvalidInput, PolicyCard
 from arena.policies import groot, roboarena
 from arena.policies.address import Endpoint, parse_endpoint
-from arena.policies.droid import IMAGE_SIZE, MAX_CHUNK, WRIST_CAMERA
+from arena.policies.droid import IMAGE_SIZE, WRIST_CAMERA
 from arena.policies.openpi import OpenPiForm, openpi_cameras
-from arena.policies.remote import Form, RemotePolicy
+from arena.policies.remote import Batches, Form, RemotePolicy, Together
 from arena.policies.server import OPENPI, Access, Connect, Dialect, NetworkRoute, PolicyServer
 from arena.policies.specs import (
+    ACTS_HELP,
     PolicyFactory,
     declaration_sha256,
-    declared_space,
-    declared_velocity_scale,
-    number,
+    declared_acts,
+    must_declare,
+    named_cameras,
     parameters,
     whole_number,
 )
@@ -32,12 +33,8 @@ from arena.policies.zmtp import ZmtpConnection
 
 EXTERIOR_CAMERAS = ("exterior_1", "exterior_2")
 _COMMON = {
-    "action_space": "one of " + ", ".join(ActionSpace),
-    "control_hz": "actions per second, 15 for DROID",
-    "chunk": "how many actions of each answer are carried out, e.g. 8",
-    "velocity_scale": "what a velocity of 1 means, in rad/s or m/s; or si",
+    **ACTS_HELP,
     "camera": "the exterior camera, exterior_1 by default",
-    "name": "what to call it",
     "network": "public refuses a server that is on this machine or a private network",
 }
 
@@ -60,6 +57,7 @@ class Served:
     connect: Connect = field(repr=False)
     dialect: Dialect = field(repr=False)
     forms: Callable[[PolicyCard], Form] = field(repr=False)
+    group: Together | None = field(default=None, repr=False)
 
     def server(self) -> PolicyServer:
         route = NetworkRoute(self.endpoint, self.access, self.connect)
@@ -69,7 +67,7 @@ class Served:
         return self.forms(self.card)
 
     def policy(self) -> RemotePolicy:
-        return RemotePolicy(self.card, self.server(), self.form(), self.velocity_scale)
+        return RemotePolicy(self.card, self.server(), self.form(), self.velocity_scale, self.group)
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,8 @@ class _Sees:
     dialect: Callable[[Access], Dialect] = lambda access: OPENPI
     speaks: str | None = None
     """None for openpi, whose hashes are as old as the hash."""
+    batches: Batches | None = None
+    """How several trials are asked about in one request; None where the protocol has no such thing."""
 
 
 def kind_of(spec: str) -> str | None:
@@ -136,35 +136,28 @@ def parse_served(spec: str, access: Access) -> Served:
         raise InvalidInput(f"policy {spec!r} must begin with one of {', '.join(f'{name}://' for name in _WORDS)}")
     kind = _KINDS[word]
     given = {**kind.defaults, **parameters(spec, {**_COMMON, **kind.more})}
-    missing = [name for name in kind.declares if name not in given]
-    if missing:
-        raise InvalidInput(
-            f"policy {spec!r} must declare {', '.join(missing)}, for instance {kind.example}; "
-            f"`dreamarena policy probe {address}` tells what can be known of a server"
-        )
+    hint = f"; `dreamarena policy probe {address}` tells what can be known of a server"
+    must_declare(spec, given, kind.declares, kind.example, hint)
     if given.get("network", "public") != "public":
         raise InvalidInput(f"policy {spec!r}: network can be public and nothing else")
-    space = declared_space(spec, given["action_space"])
-    scale = declared_velocity_scale(spec, space, given.get("velocity_scale"))
-    rate = number(spec, "control_hz", given["control_hz"], 0.1, 1000.0)
-    chunk = whole_number(spec, "chunk", given["chunk"], 1, MAX_CHUNK)
-    sees = kind.read(spec, given)
-    declared: dict[str, object] = {"url": endpoint.url, "acts": [space, rate, chunk, scale], "sees": [*sees.declared]}
+    acts, sees = declared_acts(spec, given), kind.read(spec, given)
+    declared: dict[str, object] = {"url": endpoint.url, "acts": acts.declared, "sees": [*sees.declared]}
     if sees.speaks is not None:
         declared["speaks"] = sees.speaks
     card = PolicyCard(
         name=given.get("name", address),
         spec=spec,
         sha256=declaration_sha256(declared),  # not of what it is called
-        action_space=space,
-        control_hz=rate,
-        chunk_length=chunk,
+        action_space=acts.space,
+        control_hz=acts.control_hz,
+        chunk_length=acts.chunk,
         cameras=sees.cameras,
         resolution=sees.resolution,
     )
     if public_only(spec):
         access = Access(access.deadlines, False, access.api_key, access.breakers)
-    return Served(card, endpoint, scale, access, sees.connect, sees.dialect(access), sees.forms)
+    group = None if sees.batches is None else Together(sees.batches)
+    return Served(card, endpoint, acts.scale, access, sees.connect, sees.dialect(access), sees.forms, group)
 
 
 def parse_server(spec: str, access: Access) -> PolicyFactory:
@@ -196,16 +189,12 @@ def _groot(spec: str, given: Mapping[str, str]) -> _Sees:
     first = given.get("camera", EXTERIOR_CAMERAS[0])
     second = next(name for name in reversed(EXTERIOR_CAMERAS) if name != first)
     cameras = dict(zip(_DROID_VIEWS, (first, second, WRIST_CAMERA), strict=True))
-    for pair in filter(None, given.get("cameras", "").split(",")):
-        view, colon, name = pair.rpartition(":")
-        if not (colon and view and name):
-            raise InvalidInput(f"policy {spec!r}: write cameras as VIEW:CAMERA,VIEW:CAMERA, not {pair!r}")
-        cameras[view] = name
+    cameras |= named_cameras(spec, given.get("cameras", ""))
     size = _size(spec, given["image_size"])
     declared = (sorted(cameras.items()), size)
     return _Sees(
         (first, WRIST_CAMERA), size, declared, lambda card: groot.GrootForm(card, cameras, size),
-        ZmtpConnection, lambda access: groot.groot_dialect(access.api_key), "groot",
+        ZmtpConnection, lambda access: groot.groot_dialect(access.api_key), "groot", groot.BATCHES,
     )  # fmt: skip
 
 

@@ -6,12 +6,12 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from arena.contracts import ActionSpace, InvalidInput, Policy, PolicyCard
-from arena.policies.droid import DROID_ACHIEVED_VELOCITY, VELOCITY_SPACES
+from arena.policies.droid import DROID_ACHIEVED_VELOCITY, MAX_CHUNK, VELOCITY_SPACES
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,56 @@ def whole_number(spec: str, name: str, text: str, low: int, high: int) -> int:
     if value != int(value):
         raise InvalidInput(f"policy {spec!r}: {name} must be a whole number, not {text!r}")
     return int(value)
+
+
+@dataclass(frozen=True)
+class Acts:
+    """How a policy that is elsewhere acts, as its spec declares. `scale` is what a velocity of 1 means, None for SI."""
+
+    space: ActionSpace
+    control_hz: float
+    chunk: int
+    scale: float | None
+
+    @property
+    def declared(self) -> list[object]:
+        """Its part of the declaration that is hashed."""
+        return [self.space, self.control_hz, self.chunk, self.scale]
+
+
+ACTS_HELP = {
+    "action_space": "one of " + ", ".join(ActionSpace),
+    "control_hz": "actions per second: the rate of the data that it was trained on, 15 for DROID",
+    "chunk": "how many actions of each answer are carried out, e.g. 8",
+    "velocity_scale": "what a velocity of 1 means, in rad/s or m/s; or si",
+    "name": "what to call it",
+}
+"""Parameters that `declared_acts` reads, and the name."""
+
+
+def must_declare(spec: str, given: Mapping[str, str], names: Sequence[str], example: str, hint: str = "") -> None:
+    """Raises `InvalidInput` with an example where one of `names` was not given."""
+    if missing := [name for name in names if name not in given]:
+        raise InvalidInput(f"policy {spec!r} must declare {', '.join(missing)}, for instance {example}{hint}")
+
+
+def declared_acts(spec: str, given: Mapping[str, str]) -> Acts:
+    """From parameters that have all of `action_space`, `control_hz` and `chunk`. Raises `InvalidInput`."""
+    space = declared_space(spec, given["action_space"])
+    scale = declared_velocity_scale(spec, space, given.get("velocity_scale"))
+    rate = number(spec, "control_hz", given["control_hz"], 0.1, 1000.0)
+    return Acts(space, rate, whole_number(spec, "chunk", given["chunk"], 1, MAX_CHUNK), scale)
+
+
+def named_cameras(spec: str, text: str) -> dict[str, str]:
+    """`VIEW:CAMERA,VIEW:CAMERA` as a map. Raises `InvalidInput` for what is written otherwise."""
+    found = {}
+    for pair in filter(None, text.split(",")):
+        view, colon, name = pair.rpartition(":")
+        if not (colon and view and name):
+            raise InvalidInput(f"policy {spec!r}: write cameras as VIEW:CAMERA,VIEW:CAMERA, not {pair!r}")
+        found[view] = name
+    return found
 
 
 def declaration_sha256(declaration: Mapping[str, object]) -> str:

@@ -23,6 +23,8 @@ MAX_ATTEMPTS = 3
 """A job whose worker died this often is not offered again: it would kill the next one too."""
 GIVEN_UP = (JobStatus.FAILED, JobStatus.CANCELLED)
 """How a job ends without a result: whoever asks for it again has it done again."""
+_UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
+_UNPOSTPONED: dict[str, Any] = {"not_before": None, "postponed": 0}
 LEASE_SECONDS = 60.0
 """How long a worker may be silent before its job is offered to another one."""
 LEASE_LIMIT_SECONDS = 10 * LEASE_SECONDS
@@ -33,14 +35,15 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def submit(self, key: str, kind: str, inputs: Json, priority: int = 0) -> JobRecord:
+    def submit(self, key: str, kind: str, inputs: Json, priority: int = 0, pinned: str | None = None) -> JobRecord:
         """Ask for a job. One that is done, queued or being worked on is joined; one that failed or was cancelled
-        starts afresh. Whoever asks for it most urgently decides its `priority`.
+        starts afresh. Whoever asks for it most urgently decides its `priority`, who asks first the queue that it is
+        `pinned` to.
         """
         with self._database.write() as session:
             now = self._database.now(session)
             fresh = {"status": JobStatus.QUEUED, "attempts": 0, "done": 0, "total": 0, "stage": "", "updated_at": now}
-            fresh["priority"] = priority
+            fresh |= {"priority": priority, "pinned": pinned, **_UNPOSTPONED}
             identity = {"key": key, "kind": kind, "inputs": dict(inputs), "fence": 0, "created_at": now}
             if not insert_new(session, JobRow, identity | fresh):
                 given_up = update(JobRow).where(JobRow.key == key, JobRow.status.in_(GIVEN_UP))
@@ -78,15 +81,19 @@ class Jobs:
         return self._most_urgent(JobRow.sent_at.is_not(None))
 
     def more_urgent(self, job: JobRecord) -> str | None:
-        """A job of the same kind that waits, was handed on, and is to be done before `job`, which may not wait."""
-        others = and_(JobRow.kind == job.kind, JobRow.sent_at.is_not(None))
-        waits = job.status is JobStatus.QUEUED or (job.status is JobStatus.RUNNING and not self.is_held(job))
+        """A job of the same kind and queue that waits, was handed on, and is to be done before `job`, which may not
+        wait.
+        """
+        pinned = JobRow.pinned.is_(None) if job.pinned is None else JobRow.pinned == job.pinned
+        others = and_(JobRow.kind == job.kind, pinned, JobRow.sent_at.is_not(None))
+        queued = job.status is JobStatus.QUEUED and self.put_off(job) == 0
+        waits = queued or (job.status is JobStatus.RUNNING and not self.is_held(job))
         return self._most_urgent(and_(others, JobRow.priority > job.priority) if waits else others)
 
     def _most_urgent(self, among: ColumnElement[bool]) -> str | None:
         """Of a queue of a million this reads two rows of an index, and of those that are held all, who are few."""
         with self._database.read() as session:
-            queued = and_(JobRow.status == JobStatus.QUEUED, among)
+            queued = and_(JobRow.status == JobStatus.QUEUED, _due(self._database.now(session)), among)
             highest = session.scalar(select(JobRow.priority).where(queued).order_by(JobRow.priority.desc()).limit(1))
             found: list[JobRow] = list(
                 session.scalars(_by_urgency(_abandoned(self._database.now(session), among)).limit(1))
@@ -99,7 +106,7 @@ class Jobs:
     def redo(self, key: str) -> JobRecord:
         """Queue a finished job again, for when what it made was deleted."""
         fresh = {"status": JobStatus.QUEUED, "attempts": 0, "sent_at": None, "finished_at": None, "result": None}
-        fresh["cancel_at"] = None
+        fresh |= {"cancel_at": None, **_UNPOSTPONED}
         with self._database.write() as session:
             session.execute(
                 update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.DONE).values(done=0, **fresh)
@@ -167,12 +174,12 @@ class Jobs:
     def acquire(self, key: str, owner: str, seconds: float = LEASE_SECONDS) -> Lease | None:
         """Take a job's lease, or None where it is finished or another owner holds it.
 
-        A job that is out of attempts becomes failed instead.
+        A job that is out of attempts becomes failed instead, and one that was put off cannot be had before its time.
         """
         with self._database.write() as session:
             now = self._database.now(session)
             row = _row(session, key, for_update=True)
-            if not (row.status == JobStatus.QUEUED or _expired(row, now)):
+            if not (_waits(row, now) or _expired(row, now)):
                 return None
             if row.cancel_at is not None:
                 _cancel(row, now, "")
@@ -211,6 +218,29 @@ class Jobs:
         spent: dict[str, Any] = {"error": dict(error)} if error else {"attempts": JobRow.attempts - 1}
         return self._change(lease, lambda now: back | spent)
 
+    def postpone(self, lease: Lease, seconds: float, reason: Json) -> bool:
+        """Put a job back in the queue, where it waits for `seconds` (at most `LEASE_LIMIT_SECONDS`), at no attempt's
+        cost: it is not the job that failed. One that was to stop is cancelled instead. False where the lease was lost.
+        """
+        if self.is_cancelled(lease.key):
+            return self.stop(lease)
+        back = {"status": JobStatus.QUEUED, "lease_owner": None, "lease_expires": None, "sent_at": None}
+        counts = {"attempts": JobRow.attempts - 1, "postponed": JobRow.postponed + 1, "error": dict(reason)}
+        return self._change(lease, lambda now: {"not_before": now + seconds, **back, **counts})
+
+    def hasten(self, key: str, pinned: str | None = None) -> None:
+        """Have a job that waits done as soon as somebody can, even if it was put off; in the queue `pinned`, if any."""
+        chosen = {} if pinned is None else {"pinned": pinned, "sent_at": None}
+        waits = update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.QUEUED)
+        with self._database.write() as session:
+            session.execute(waits.values(not_before=None, **chosen))
+
+    def pinned(self) -> list[str]:
+        """The queues that somebody chose for jobs which are not over."""
+        query = select(JobRow.pinned).where(JobRow.pinned.is_not(None), JobRow.status.in_(_UNFINISHED)).distinct()
+        with self._database.read() as session:
+            return sorted(str(name) for name in session.scalars(query))
+
     def evict(self, key: str, owner: str) -> None:
         """End the lease of an owner that is known to be dead."""
         self._end_leases(JobRow.key == key, owner, {})
@@ -237,19 +267,35 @@ class Jobs:
         expires = job.lease_expires or 0.0
         return job.status is JobStatus.RUNNING and now <= expires <= now + LEASE_LIMIT_SECONDS
 
-    def unsent(self, resend_after: float, limit: int = 1000) -> list[JobRecord]:
-        """Jobs that a broker should be told of, the most urgent and then the oldest first.
+    def put_off(self, job: JobRecord) -> float:
+        """For how many seconds more a queued job cannot be had, because it was put off; 0 for any other."""
+        if job.status is not JobStatus.QUEUED or job.not_before is None:
+            return 0.0
+        with self._database.read() as session:
+            now = self._database.now(session)
+        return 0.0 if _waits(job, now) else job.not_before - now
+
+    def unsent(
+        self, resend_after: float, limit: int = 1000, *, kinds: Sequence[str] | None = None, pinned: str | None = None
+    ) -> list[JobRecord]:
+        """Jobs that a broker should be told of, the most urgent and then the oldest first: all; those of `kinds` that
+        are pinned to no queue; or those that are `pinned` to one.
 
         Queued ones that it was never told of, or was more than `resend_after` seconds ago (its message may
         be lost), and running ones whose lease ran out since. The lease is not touched here: it is the taker's.
         """
+        of: ColumnElement[bool] = true()
+        if pinned is not None:
+            of = JobRow.pinned == pinned
+        elif kinds is not None:
+            of = and_(JobRow.kind.in_(kinds), JobRow.pinned.is_(None))
         with self._database.read() as session:
             now = self._database.now(session)
             unheard = JobRow.sent_at.is_(None)
             forgotten = or_(unheard, JobRow.sent_at < now - resend_after) if isfinite(resend_after) else unheard
-            queued: Select[Any] = select(JobRow).where(JobRow.status == JobStatus.QUEUED, forgotten)
+            queued: Select[Any] = select(JobRow).where(JobRow.status == JobStatus.QUEUED, _due(now), forgotten, of)
             # Whoever held it took its message along, so that it does not matter what else the broker holds.
-            orphaned = _abandoned(now, or_(forgotten, JobRow.sent_at <= JobRow.lease_expires))
+            orphaned = _abandoned(now, and_(or_(forgotten, JobRow.sent_at <= JobRow.lease_expires), of))
             found: list[JobRow] = [
                 row for query in (queued, orphaned) for row in session.scalars(_by_urgency(query).limit(limit))
             ]
@@ -289,6 +335,17 @@ def _abandoned(now: float, among: ColumnElement[bool]) -> Select[Any]:
     """Held by somebody who was silent for too long."""
     over = or_(JobRow.lease_expires < now, JobRow.lease_expires > now + LEASE_LIMIT_SECONDS)
     return select(JobRow).where(JobRow.status == JobStatus.RUNNING, over, among)
+
+
+def _due(now: float) -> ColumnElement[bool]:
+    """Not put off until later. A time that is too far away is of a clock that was set back since."""
+    at = JobRow.not_before
+    return or_(at.is_(None), at <= now, at > now + LEASE_LIMIT_SECONDS)
+
+
+def _waits(row: JobRow | JobRecord, now: float) -> bool:
+    at = row.not_before
+    return row.status == JobStatus.QUEUED and (at is None or not now < at <= now + LEASE_LIMIT_SECONDS)
 
 
 def _urgency(row: JobRow) -> tuple[int, int]:
@@ -340,4 +397,7 @@ def _record(row: JobRow) -> JobRecord:
         updated_at=row.updated_at,
         priority=row.priority,
         cancel_at=row.cancel_at,
+        not_before=row.not_before,
+        postponed=row.postponed,
+        pinned=row.pinned,
     )

@@ -98,6 +98,12 @@ class JobRecord:
     """Of two that wait, the one with the higher number is done first."""
     cancel_at: float | None = None
     """When somebody asked for it to stop."""
+    not_before: float | None = None
+    """A job that is queued waits until then, by the database's clock."""
+    postponed: int = 0
+    """How often it was put off, because what it lacks was not there."""
+    pinned: str | None = None
+    """The queue that somebody chose for it, e.g. `gpu.1`; None is that of its kind."""
 
 
 @dataclass(frozen=True)

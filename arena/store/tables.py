@@ -232,6 +232,12 @@ class JobRow(Base):
     """Of two that wait, the one with the higher number is done first."""
     cancel_at: Mapped[float | None]
     """When somebody asked for a job that was being done to stop."""
+    not_before: Mapped[float | None]
+    """Until then it waits, although it is queued: what it lacks was not there."""
+    postponed: Mapped[int] = mapped_column(server_default="0")
+    """How often it was put off so."""
+    pinned: Mapped[str | None] = mapped_column(index=True)
+    """The queue that somebody chose for it; NULL is that of its kind."""
 
 
 class JobAskerRow(Base):

@@ -1,6 +1,6 @@
 """From an episode to a twin: stages that can be resumed, each with a gate."""
 
-from real2sim.build.chain import Built, build_twin
+from real2sim.build.chain import REPORT, Built, build_twin, read_report
 from real2sim.build.settings import BuildSettings
 
-__all__ = ["BuildSettings", "Built", "build_twin"]
+__all__ = ["REPORT", "BuildSettings", "Built", "build_twin", "read_report"]

@@ -89,6 +89,16 @@ def build_twin(
     return built
 
 
+def read_report(out: Path) -> Built:
+    """What `build_twin` said of the twin in the folder `out`. Raises `InvalidInput` where it said nothing."""
+    try:
+        said = json.loads((out / REPORT).read_text())
+        gates = tuple(Gate(**gate) for gate in said.pop("gates"))
+        return Built(gates=gates, left_out=tuple(said.pop("left_out")), **said)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{out / REPORT} is no report of a twin: {error}") from error
+
+
 def _check(episode: Episode, exterior: list[str]) -> None:
     robot_named(episode.robot)
     if not exterior and WRIST not in episode.cameras:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from arena.contracts import InvalidInput
+from arena.policies.report import FACTS
 from arena.store import JobStatus, Store
+from tests.arena.policies.groot_server import GrootServer, serving, wrapped
 from ui import access
 from workers import launch, service
 from workers.execution import owner_id
@@ -78,7 +81,7 @@ def test_an_evaluation_that_does_not_say_how_it_was_asked_for_is_joined_by_nobod
     filled: Store, settings: Settings
 ) -> None:
     with pytest.raises(InvalidInput, match="does not say how it was asked for"):
-        service.submit(settings, filled, "hold", "e" * 64)
+        service.submit(settings, filled, "hold", "e" * 64, "ann")
 
 
 def test_a_failed_job_is_tried_again(filled: Store, settings: Settings, spawned: list[str]) -> None:
@@ -94,3 +97,77 @@ def test_a_failed_job_is_tried_again(filled: Store, settings: Settings, spawned:
     assert job.status is JobStatus.QUEUED
     assert job.inputs == {"a": 1}
     assert spawned == ["k" * 64]
+    assert "job_retried" in [entry.event for _, entry in filled.voting.audit_page(None, 10)]
+
+
+def test_a_job_is_cancelled_and_asked_for_more_urgently(filled: Store, settings: Settings, spawned: list[str]) -> None:
+    filled.jobs.submit("k" * 64, "replay", {"a": 1})
+    page = page_of("jobs")
+    next(button for button in page.button if button.label == "Cancel it").click().run()
+    assert not page.exception
+    assert filled.jobs.get("k" * 64).status is JobStatus.CANCELLED
+    page = page_of("jobs")
+    page.number_input[0].set_value(7)
+    next(button for button in page.button if button.label == "Try again").click().run()
+    job = filled.jobs.get("k" * 64)
+    assert (job.status, job.priority) == (JobStatus.QUEUED, 7)
+    events = [entry.event for _, entry in filled.voting.audit_page(None, 10)]
+    assert {"job_cancelled", "job_retried"} <= set(events)
+
+
+def only_looked_at(page: AppTest, address: str) -> AppTest:
+    page.text_input[0].set_value(address)
+    return next(button for button in page.button if button.label == "Only look").click().run()
+
+
+def test_what_a_look_finds_is_on_the_page_and_nothing_is_queued(
+    filled: Store, planned: str, spawned: list[str]
+) -> None:
+    """A server in millimetres, whose gripper works the wrong way round."""
+
+    def act(seen: Any) -> Any:
+        pose = np.tile(seen["state"]["cartesian_position"][0], (4, 1)).astype(np.float64)
+        pose[:, 0] += 0.02 * np.arange(1, 5) + 1e-4 * float(seen["video"]["wrist_image_left"].mean())
+        gripper = 1 - np.tile(seen["state"]["gripper_position"][0], (4, 1))
+        return [{"cartesian_position": pose[None] * [1000, 1000, 1000, 1, 1, 1], "gripper_position": gripper[None]}, {}]
+
+    shown = {
+        "video": ["wrist_image_left"], "state": ["cartesian_position", "gripper_position"],
+        "action": ["cartesian_position", "gripper_position"], "language": ["task"],
+    }  # fmt: skip
+    config = wrapped({key: {"modality_keys": names, "delta_indices": [0]} for key, names in shown.items()})
+    with serving(GrootServer(act, config)) as port:
+        page = only_looked_at(page_of("policies", evaluation=planned), f"groot://127.0.0.1:{port}")
+    assert not page.exception
+    assert "are they millimetres" in page.error[0].value
+    assert any(warning.value.startswith("gripper") and "inverted" in warning.value for warning in page.warning)
+    facts = {row[""]: row["value"] for row in page.dataframe[0].value.to_dict("records")}
+    assert facts["cameras"] == "wrist"
+    assert facts["action_space"] == "cartesian_position"
+    assert {"control_hz", "chunk_lengths", "gripper_min", "deterministic"} <= set(facts)
+    assert {"latency_p50_seconds", "latency_p95_seconds"} <= set(facts)
+    assert sum(name.startswith("in ") for name in facts) == 3, "a dry run of three scenes"
+    assert not filled.jobs.recent()
+    assert not spawned
+
+
+def test_a_server_that_cannot_be_reached_is_a_line(filled: Store, planned: str, spawned: list[str]) -> None:
+    for address, said in (("groot://127.0.0.1:9", "failed at the handshake"), ("hold", "only servers are looked at")):
+        page = only_looked_at(page_of("policies", evaluation=planned), address)
+        assert not page.exception
+        assert said in page.error[0].value.replace("\\", "")
+
+
+def test_what_a_look_found_stays_with_the_job(filled: Store, settings: Settings, spawned: list[str]) -> None:
+    filled.jobs.submit("k" * 64, "submit_policy", {})
+    lease = filled.jobs.acquire("k" * 64, "me")
+    assert lease is not None
+    report = dict.fromkeys(FACTS) | {"scenes": [], "notes": ["it is slow"], "problems": [], "submit_as": None}
+    report["mistakes"] = [{"name": "wrong_camera", "says": "what wrist shows changes nothing", "certain": False}]
+    filled.jobs.complete(
+        lease, {"evaluation": "e", "policy": "mine", "notes": ["it is slow"], "probe": report, "failed": []}
+    )
+    page = page_of("jobs")
+    assert not page.exception
+    assert "what wrist shows changes nothing" in page.warning[0].value
+    assert "it is slow" in page.info[0].value

@@ -71,12 +71,13 @@ def test_what_is_put_is_there_whole_on_every_machine(artifacts: Artifacts, tmp_p
 
 def test_it_is_made_once(artifacts: Artifacts) -> None:
     ref = reference("rollouts", KEY)
-    artifacts.put(ref, write)
+    made = artifacts.put(ref, write)
 
     def never(folder: Path) -> None:
         raise AssertionError("made twice")
 
-    artifacts.put(ref, never)
+    assert artifacts.put(ref, never) == made
+    assert (made / "sub" / "data.bin").read_bytes() == b"numbers"
 
 
 def test_a_crash_while_writing_leaves_nothing(artifacts: Artifacts) -> None:
@@ -120,7 +121,8 @@ def test_an_altered_object_is_not_fetched(tmp_path: Path) -> None:
     ref = reference("rollouts", KEY)
     artifacts.put(ref, write)
     memory = fsspec.filesystem("memory")
-    memory.pipe(f"/artifacts/{ref}/sub/data.bin", b"numberz")
+    [stored] = memory.glob(f"/artifacts/{ref}/*/sub/data.bin")
+    memory.pipe(stored, b"numberz")
     with pytest.raises(DamagedArtifact, match=r"data\.bin"):
         elsewhere(artifacts, tmp_path).get(ref)
     memory.rm("/artifacts", recursive=True)

@@ -178,7 +178,7 @@ def workers(count: int, home: Path, log: Path, url: str) -> Iterator[list[subpro
 
 
 def there(context: Context, asked: EvaluationPlan, url: str) -> Json:
-    broker = CeleryBroker(make_app(url), url)
+    broker = CeleryBroker(make_app(url), url, STEPS)
 
     def run(requests: Sequence[Request]) -> list[Json]:
         return run_jobs(requests, STEPS, context, broker, poll_seconds=0.1)
@@ -212,7 +212,7 @@ def test_a_killed_worker_costs_nothing(dataset: Path, tmp_path: Path, redis_url:
         def run(asked: Sequence[Request]) -> list[Json]:
             """Kill the worker as soon as it has started, and let another take over."""
             requests.extend(asked)
-            broker = CeleryBroker(make_app(redis_url), redis_url)
+            broker = CeleryBroker(make_app(redis_url), redis_url, STEPS)
             for request in asked:
                 job = context.store.jobs.submit(request.key, request.kind, request.inputs.model_dump(mode="json"))
                 broker.send(job)

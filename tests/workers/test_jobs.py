@@ -8,21 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from arena.contracts import InvalidInput
-from arena.store import JobStatus, Store
-from workers.artifacts import Artifacts
+from arena.store import JobStatus
 from workers.content import fingerprint
 from workers.execution import JobCrashed, JobFailed, execute, is_dead, owner_id
 from workers.jobs import Context, Inputs, Json, Request, Step
-from workers.registry import Workshop
 from workers.runner import offer, run_jobs
-from workers.settings import Settings
 
 
 class Number(Inputs):
@@ -45,14 +42,6 @@ class Counted:
     @property
     def steps(self) -> dict[str, Step[Number]]:
         return {"count": Step("count", Number, self, lambda inputs, context: self.intact)}
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
-    settings = Settings(home=tmp_path)
-    store = Store(settings.store_url)
-    yield Context(settings, store, Artifacts(settings.artifacts_location, settings.cache), lambda *_: None, Workshop())
-    store.close()
 
 
 def request(x: int = 3) -> Request:
@@ -223,6 +212,8 @@ class Recorded:
 
     sent: list[str] = field(default_factory=list)
     backlog: int = 0
+    elsewhere: int = 0
+    """Messages in a queue of other kinds."""
     deliver: Callable[[str], object] | None = None
 
     def send(self, job: object) -> None:
@@ -230,8 +221,11 @@ class Recorded:
         if self.deliver is not None:
             self.deliver(self.sent[-1])
 
-    def waiting(self) -> int:
-        return self.backlog
+    def waiting(self, pinned: Sequence[str] = ()) -> dict[str, int]:
+        return {"cpu": self.backlog, "gpu": self.elsewhere, **dict.fromkeys(pinned, 0)}
+
+    def kinds(self, queue: str) -> list[str]:
+        return ["count"] if queue == "cpu" else []
 
 
 def test_a_brokers_workers_answer(context: Context) -> None:
@@ -271,8 +265,8 @@ def test_a_forgetful_broker_is_told_again_but_a_busy_one_is_not(
     time.sleep(0.01)
     broker.backlog = 5
     assert offer(context.store.jobs, broker) == 0, "its queue is not empty: the message is in there"
-    broker.backlog = 0
-    assert offer(context.store.jobs, broker) == 1
+    broker.backlog, broker.elsewhere = 0, 5
+    assert offer(context.store.jobs, broker) == 1, "what other queues hold is none of this job's"
     assert broker.sent == [key, key]
 
 

@@ -62,7 +62,7 @@ def test_the_tables_are_counted(tmp_path: Path) -> None:
     store.jobs.complete(lease, {"judge": "vlm", "spent": spent})
     store.results.add_rollout(rollout(), "rollouts/r1")
     store.results.add_verdict(Verdict("r1", "learned", "j1", None, None, "dark", abstained=True))
-    found = read(exposition(store.totals(), 5))
+    found = read(exposition(store.totals(), {"gpu": 5, "gpu.1": 0}))
     assert found['dreamarena_jobs{kind="rollout",status="queued"}'] == 2
     assert found['dreamarena_jobs{kind="rollout",status="running"}'] == 1
     assert found['dreamarena_jobs{kind="judge",status="done"}'] == 1
@@ -75,8 +75,9 @@ def test_the_tables_are_counted(tmp_path: Path) -> None:
     assert found['dreamarena_judge_calls_total{model="qwen 12345678"}'] == 7
     assert found['dreamarena_judge_dollars_total{model="qwen 12345678"}'] == 0.25
     assert found["dreamarena_votes_total"] == 0
-    assert found["dreamarena_broker_messages"] == 5
-    assert "dreamarena_broker_messages" not in read(exposition(store.totals(), None))
+    assert found['dreamarena_broker_messages{queue="gpu"}'] == 5
+    assert found['dreamarena_broker_messages{queue="gpu.1"}'] == 0
+    assert not any("broker_messages" in name for name in read(exposition(store.totals(), None)))
     store.close()
 
 

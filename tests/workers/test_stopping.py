@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,13 @@ from arena.store import JobStatus, NotFound, Store
 from tests.workers.test_jobs import Counted, Number, Recorded
 from workers import launch
 from workers.app import make_app, register, task_name
-from workers.artifacts import Artifacts
 from workers.cli import main
 from workers.execution import JobCancelled, execute
 from workers.jobs import Context, Json, Request
-from workers.registry import Workshop
 from workers.runner import BrokerUnreachable, run_jobs
-from workers.settings import Settings, load_settings
+from workers.settings import load_settings
 
 SECONDS = 30.0
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
-    settings = Settings(home=tmp_path)
-    store = Store(settings.store_url)
-    yield Context(settings, store, Artifacts(settings.artifacts_location, settings.cache), lambda *_: None, Workshop())
-    store.close()
 
 
 def request(x: int = 3) -> Request:

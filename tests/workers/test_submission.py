@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import select
 import shutil
+import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,15 @@ import numpy as np
 import pytest
 
 from arena.contracts import DreamarenaError, FloatArray, InvalidInput
+from arena.policies.address import AddressRefused
+from arena.policies.errors import (
+    InvalidAction,
+    PolicyConnectionError,
+    PolicyServerError,
+    PolicyTimeout,
+    worth_another_try,
+)
+from arena.rollout import PolicyFailure
 from tests.arena.policies.groot_server import GrootServer, serving, wrapped
 from tests.workers.dots import dot_context, write_dataset
 from tests.workers.test_evaluation import EPISODES, here, plan, started
@@ -166,3 +179,90 @@ def test_a_policy_that_is_there_already_changes_no_plan(tmp_path: Path) -> None:
     record = context.store.results.evaluation(here(context, asked)["evaluation"])
     assert joined(record, "hold").policies == ("hold",)
     assert joined(record, "replay").policies == ("hold", "replay")
+
+
+def test_trials_that_a_server_kept_from_being_finished_are_run_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes away in the middle of the evaluation, and the breaker opens: some trials are missing, until later."""
+    monkeypatch.setattr("workers.execution.PUT_OFF_SECONDS", (1.0, 1.0, 1.0))
+    monkeypatch.setattr("arena.policies.breaker.REST_SECONDS", 0.5)
+    context = dot_context(tmp_path / "home", tmp_path / "log")
+    server = follower(lambda pose: pose)
+    answer, answered, away = server.act, 0, False
+    seen: list[str] = []
+    context = replace(context, progress=lambda done, total, stage: seen.append(stage))
+
+    def act(observed: Any) -> Any:
+        nonlocal answered, away
+        answered += 1
+        away = away or answered == 5
+        return answer(observed)
+
+    server.act = act
+    with serving(server) as port, Cut(port) as cut:
+        monkeypatch.setattr(cut, "is_away", lambda: away and not any("again in" in stage for stage in seen))
+        policy = f"groot://127.0.0.1:{cut.port}?action_space=cartesian_position&chunk=4&control_hz=10&image_size=16x16"
+        ranking = here(context, plan(write_dataset(tmp_path / "dots", EPISODES), policies=(policy, "hold")))
+    assert away, "the server was away at some time"
+    waited = [stage for stage in seen if "again in" in stage]
+    assert waited, "and its trials were put off"
+    assert "missing: " in waited[0]
+    rollouts = context.store.results.rollouts()
+    assert len(rollouts) == 2 * EPISODES, "nothing is missing in the end"
+    assert {place["policy"]: place["rollouts"] for place in ranking["policies"]}["hold"] == EPISODES
+    put_off = [job for job in context.store.jobs.recent() if job.postponed]
+    assert put_off
+    assert all(job.attempts == 1 and job.status == "done" for job in put_off)
+    assert all(not (job.result or {})["failed"] for job in put_off)
+
+
+class Cut:
+    """A TCP proxy to `port` that hangs up on everybody for as long as `is_away()`."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+
+    def is_away(self) -> bool:
+        return False
+
+    def __enter__(self) -> Cut:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._carry, args=(self._listening.accept()[0],), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with suppress(OSError), client:
+            if self.is_away():
+                return
+            with socket.create_connection(("127.0.0.1", self._to)) as server:
+                while ready := select.select([client, server], [], [], 0.05)[0] or [None]:
+                    if self.is_away():
+                        return
+                    for source in filter(None, ready):
+                        data = source.recv(65536)
+                        if not data:
+                            return
+                        (server if source is client else client).sendall(data)
+
+
+def test_what_may_work_later_and_what_may_not() -> None:
+    away = PolicyConnectionError("p failed")
+    forbidden = PolicyConnectionError("p failed")
+    forbidden.__cause__ = AddressRefused("private")
+    for cause, later in (
+        (away, True), (PolicyTimeout("late"), True), (forbidden, False), (PolicyServerError("500"), False),
+        (InvalidAction("NaN"), False),
+    ):  # fmt: skip
+        error = PolicyFailure("failed in scene 3")
+        error.__cause__ = cause
+        assert worth_another_try(error) is later

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from arena.contracts import Episode, InvalidInput
 from real2sim.twin.bundle import save_twin
 from tests.real2sim.twin.small import make_small_twin
+from tests.workers.dots import write_dataset
 from workers.cli import main
+from workers.evaluation import Dataset
+from workers.jobs import Context, Request
+from workers.runner import run_jobs
+from workers.steps.reconstruct import ReconstructInputs, TwinSettings
+from workers.tasks import STEPS
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -68,3 +78,49 @@ def test_bad_input_gets_one_clear_line(
     assert message in printed.err
     assert printed.out == ""
     assert "Traceback" not in printed.err
+
+
+def test_a_twin_is_made_by_a_job_once_and_again_when_it_is_gone(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which gates it passes belongs to tests of `real2sim`: here a twin that takes no time."""
+    from real2sim import build
+    from real2sim.cameras.gates import Gate
+
+    made: list[str] = []
+    gate = Gate("scene", "PSNR of views held out, dB", 30.0, 20.0, True, "")
+
+    def quick(episode: Episode, out: Path, settings: build.BuildSettings, *, code: str, report: Any) -> build.Built:
+        made.append(episode.id)
+        out.mkdir(parents=True)
+        report("scene: 30 dB")
+        built = build.Built(True, "", (gate,), {"scene": 1.0}, ("cup",), {"psnr": 30.0})
+        (out / build.REPORT).write_text(json.dumps(asdict(built)))
+        return built
+
+    monkeypatch.setattr(build, "build_twin", quick)
+    data = write_dataset(tmp_path / "dots", 2)
+    inputs = ReconstructInputs(
+        dataset=Dataset.at(data), episode="episode-1", out=str(tmp_path / "twin"), settings=TwinSettings(),
+        code="1",
+    )  # fmt: skip
+    request = Request("reconstruct", inputs)
+    for _ in range(2):
+        assert run_jobs([request], STEPS, context) == [{"twin": inputs.out, "accepted": True, "reason": ""}]
+    assert made == ["episode-1"]
+    assert build.read_report(tmp_path / "twin").gates == (gate,)
+    shutil.rmtree(tmp_path / "twin")
+    run_jobs([request], STEPS, context)
+    assert made == ["episode-1"] * 2
+    lost = Request("reconstruct", inputs.model_copy(update={"episode": "episode-7"}))
+    with pytest.raises(InvalidInput, match="no longer holds episode-7"):
+        run_jobs([lost], STEPS, context)
+
+
+def test_settings_of_a_twin_survive_a_message() -> None:
+    """And are all that a build takes."""
+    from real2sim.build import BuildSettings
+
+    settings = BuildSettings(seed=3, focals=(("wrist", 183.0),))
+    sent = TwinSettings.model_validate_json(TwinSettings(**asdict(settings)).model_dump_json())
+    assert BuildSettings(**sent.model_dump()) == settings

@@ -91,6 +91,8 @@ class Retry:
     """The job's key, or, here, the beginning of it."""
     priority: int | None = None
     """Of two jobs that wait, the one with the higher number is done first."""
+    queue: str | None = None
+    """Have it done by whoever takes from this queue, e.g. gpu.1, the worker that was started with `--gpu 1`."""
     server: str | None = None
     """Ask the API at this address, e.g. https://HOST, with the token in DREAMARENA_TOKEN."""
     json: bool = False
@@ -101,11 +103,13 @@ class Retry:
             from workers.client import connect
 
             return from_server(connect(self.server).retry(self.key))
+        from workers.app import known_queue
         from workers.cli.token import operator
         from workers.launch import again
 
+        queue = None if self.queue is None else known_queue(self.queue)
         store = session.context.store
-        job = again(store.jobs.find(self.key), session.settings, store, self.priority)
+        job = again(store.jobs.find(self.key), session.settings, store, self.priority, queue)
         store.accounts.note("job_retried", operator(), {"job": job.key})
         return _answer(job)
 
@@ -125,7 +129,8 @@ def describe(job: JobRecord) -> str:
     """A job in a line: what became of it, or is becoming."""
     if job.cancel_at is not None and job.status == "running":
         return "running, and stops at its next batch"
-    why = (job.error or {}).get("message") if job.status in ("failed", "cancelled") else None
+    put_off = job.status == "queued" and job.postponed > 0
+    why = (job.error or {}).get("message") if put_off or job.status in ("failed", "cancelled") else None
     how_far = f" {job.stage} {job.done}/{job.total}" if job.status == "running" and job.total else ""
     return f"{job.status}{how_far}{f': {why}' if why else ''}"
 

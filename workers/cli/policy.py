@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from arena.contracts import Kinematics, Scene
 
 SCENES = 3
-FACTS = (
-    "kind", "metadata", "action_space", "action_spaces", "action_shape", "action_dtype", "chunk_lengths", "control_hz",
-    "action_min", "action_max", "gripper_min", "gripper_max", "cameras", "deterministic", "repeat_difference",
-    "trials_at_once", "connect_seconds", "first_call_seconds", "latency_p50_seconds", "latency_p95_seconds", "calls",
-)  # fmt: skip
-"""Of a probe's report, in the order in which they are printed."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +77,9 @@ class Probe:
 
 def show_report(found: dict[str, Any], console: Console) -> None:
     """A probe's report: what was measured, how the scenes went, and last what matters most."""
-    lines = [f"{name}: {_brief(found[name])}" for name in FACTS if found[name] is not None]
-    for scene in found["scenes"]:
-        told = {name: value for name, value in scene.items() if name != "scene" and value is not None}
-        lines.append(f"in {scene['scene']}: {_brief(told)}")
+    from arena.policies.report import told
+
+    lines = [f"{name}: {value}" for name, value in told(found).items()]
     lines += [f"note: {note}" for note in found["notes"]]
     lines += [f"{'mistake' if each['certain'] else 'suspicion'}: {each['says']}" for each in found["mistakes"]]
     lines += [f"problem: {problem}" for problem in found["problems"]]
@@ -94,15 +87,6 @@ def show_report(found: dict[str, Any], console: Console) -> None:
         lines.append(f"submit as: {found['submit_as']}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _brief(value: Any) -> str:
-    """Numbers with three digits, however nested."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_brief(each)}" for name, each in value.items()) or "nothing"
-    return " ".join(map(_brief, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 @dataclass(frozen=True)

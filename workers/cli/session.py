@@ -109,9 +109,9 @@ def _open_broker(settings: Settings) -> Broker | None:
     """The broker that `settings` name, or None where steps run in this process."""
     if settings.broker_url is None:
         return None
-    from workers.app import CeleryBroker, make_app
+    from workers.launch import broker_of
 
-    return CeleryBroker(make_app(settings.broker_url), settings.broker_url)
+    return broker_of(settings.broker_url)
 
 
 @contextmanager

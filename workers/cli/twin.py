@@ -57,7 +57,10 @@ class Build:
 
     def run(self, session: Session) -> Answer:
         from arena.rollout import code_version
-        from real2sim.build import BuildSettings, build_twin
+        from real2sim.build import BuildSettings, read_report
+        from workers.evaluation import Dataset
+        from workers.jobs import Request
+        from workers.steps.reconstruct import ReconstructInputs, TwinSettings
 
         settings = BuildSettings(
             wrist_frames=self.wrist_frames,
@@ -70,14 +73,12 @@ class Build:
             filmed_as=None if self.filmed_as is None else _shape(self.filmed_as),
         )
         episode = chosen_episode(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
-        console = Console(stderr=True)
-        built = build_twin(
-            episode,
-            self.out,
-            settings,
-            code=code_version(),
-            report=lambda line: None if self.json else console.print(f"  {line}", highlight=False, markup=False),
-        )
+        inputs = ReconstructInputs(
+            dataset=Dataset.at(self.episodes), episode=episode.id, out=str(self.out.resolve()),
+            settings=TwinSettings(**asdict(settings)), code=code_version(),
+        )  # fmt: skip
+        session.run([Request("reconstruct", inputs)])
+        built = read_report(self.out)
         found = {"episode": episode.id, "out": str(self.out), **asdict(built)}
         return Answer(found, lambda console: show_built(built, self.out, console), 0 if built.accepted else 2)
 

@@ -12,7 +12,7 @@ from arena.contracts import ActionChunk, ActionSpace, Episode, FrameSource, Inva
 from arena.rollout import code_version
 from arena.store import Store
 from workers.evaluation import Dataset, WorldSpec
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 from workers.judge_specs import TRUTH, JudgeSpec
 from workers.judging import judge_card, ledger_kept, make_judge, spent
 from workers.replays import imagined_videos
@@ -148,4 +148,4 @@ def _planted(ids: Sequence[str], context: Context) -> list[AuditTrial]:
     ]
 
 
-STEP = Step("audit_judge", AuditJudgeInputs, audit_judge, intact)
+STEP = Step("audit_judge", AuditJudgeInputs, audit_judge, intact, needs=Queue.JUDGE)

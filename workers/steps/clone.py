@@ -6,7 +6,7 @@ from pathlib import Path
 
 from arena.contracts import Episode, InvalidInput
 from workers.evaluation import Dataset
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 from workers.lineup import RECIPES, demonstrations
 
 
@@ -41,5 +41,5 @@ def intact(inputs: CloneInputs, context: Context) -> bool:
     return (Path(inputs.out) / "manifest.json").is_file()
 
 
-STEP = Step("clone", CloneInputs, clone, intact)
+STEP = Step("clone", CloneInputs, clone, intact, needs=Queue.GPU)
 """The job."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from arena.contracts import InvalidInput
 from workers.evaluation import Dataset
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 
 
 class FinetuneInputs(Inputs):
@@ -57,4 +57,4 @@ def intact(inputs: FinetuneInputs, context: Context) -> bool:
     return (Path(inputs.out) / "manifest.json").is_file()
 
 
-STEP = Step("finetune", FinetuneInputs, finetune, intact)
+STEP = Step("finetune", FinetuneInputs, finetune, intact, needs=Queue.GPU)

@@ -28,8 +28,8 @@ from arena.synthesis.guided import Motions, motions_of
 from arena.synthesis.plan import ROLLOUT, TWIN
 from arena.synthesis.starts import scene_from_rollout, told
 from workers.content import content_address
-from workers.evaluation import scene_for
-from workers.jobs import Context, Json, Request, Step
+from workers.evaluation import WorldSpec, scene_for
+from workers.jobs import Context, Json, Queue, Request, Step
 from workers.judging import ledger_kept, make_judge
 from workers.rollouts import load_rollout, rollout_reference, save_rollout
 from workers.synthesis_specs import AttemptSpec, ImagineInputs, JudgedAttempt
@@ -209,4 +209,4 @@ def _room_named() -> Iterator[None]:
         raise InvalidInput(f"there is no room left for rollouts ({error}): make room and run the same again") from error
 
 
-STEP = Step("imagine", ImagineInputs, imagine, intact)
+STEP = Step("imagine", ImagineInputs, imagine, intact, needs=Queue.GPU)

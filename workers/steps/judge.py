@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workers.evaluation import WorldSpec
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 from workers.judge_specs import JudgeSpec
 from workers.judging import judge_card, ledger_kept, make_judge, spent, spent_line
 from workers.rollouts import load_rollout
@@ -30,4 +30,4 @@ def judge(inputs: JudgeInputs, context: Context) -> Json:
     return {"judge": chosen.name, "judge_sha256": chosen.sha256, "card": card, "spent": spent(chosen)}
 
 
-STEP = Step("judge", JudgeInputs, judge)
+STEP = Step("judge", JudgeInputs, judge, needs=Queue.JUDGE)

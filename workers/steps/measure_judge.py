@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from arena.contracts import InvalidInput
 from workers.evaluation import Dataset, WorldSpec
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 from workers.replays import imagined_films
 from workers.steps.train_judge import balanced
 
@@ -63,4 +63,4 @@ def _measured(judge: LearnedJudge, films: Sequence[Film], seed: int, context: Co
     }
 
 
-STEP = Step("measure_judge", MeasureJudgeInputs, measure_judge)
+STEP = Step("measure_judge", MeasureJudgeInputs, measure_judge, needs=Queue.JUDGE)

@@ -16,7 +16,7 @@ from arena.contracts import ActionChunk, ActionSpace, Episode, Observation, Poli
 from arena.rollout import run_rollouts
 from arena.scenes import scene_from_episode
 from workers.evaluation import Dataset, scene_seed
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 from workers.registry import STAND_IN
 from workers.settings import SAMPLER_STEPS
 
@@ -129,4 +129,4 @@ def intact(inputs: RecordPoliciesInputs, context: Context) -> bool:
     return (Path(inputs.out) / "meta" / "info.json").is_file()
 
 
-STEP = Step("record_policies", RecordPoliciesInputs, record_policies, intact)
+STEP = Step("record_policies", RecordPoliciesInputs, record_policies, intact, needs=Queue.GPU)

@@ -8,7 +8,7 @@ from pathlib import Path
 from arena.episodes.cut import from_frame
 from arena.scenes import beginnings
 from workers.evaluation import Dataset, WorldSpec
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 
 
 class ReplayInputs(Inputs):
@@ -45,4 +45,4 @@ def replay(inputs: ReplayInputs, context: Context) -> Json:
     return asdict(report)
 
 
-STEP = Step("replay", ReplayInputs, replay)
+STEP = Step("replay", ReplayInputs, replay, needs=Queue.GPU)

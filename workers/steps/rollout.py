@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from arena.contracts import InvalidInput, Policy, Rollout, Scene
-from arena.rollout import code_version, run_rollouts
+from arena.policies.errors import worth_another_try
+from arena.rollout import FailedRollout, code_version, run_rollouts
 from workers.evaluation import RolloutInputs, Trial, scene_for
-from workers.jobs import Context, Json, Step
+from workers.jobs import Context, Incomplete, Json, Queue, Step
 from workers.rollouts import rollout_reference, save_rollout
 
 
 def rollout(inputs: RolloutInputs, context: Context) -> Json:
-    """Run the trials that are not stored yet. A trial that its policy broke off is reported, and missing."""
+    """Run the trials that are not stored yet. A trial that its policy broke off is reported, and missing.
+
+    Raises `Incomplete` where a server was away: what it did not finish is run later.
+    """
     missing = [trial for trial in inputs.trials if not _stored(trial, context)]
-    failed = _run(inputs, missing, context) if missing else []
-    return {"rollouts": [trial.rollout_id for trial in inputs.trials], "ran": len(missing), "failed": failed}
+    broken_off = _run(inputs, missing, context) if missing else []
+    failed: list[Json] = [
+        {"scene": each.scene_id, "policy": each.policy, "reason": str(each.error)} for each in broken_off
+    ]
+    result = {"rollouts": [trial.rollout_id for trial in inputs.trials], "ran": len(missing), "failed": failed}
+    away = [each for each in broken_off if worth_another_try(each.error)]
+    if away:
+        trials = "1 trial is" if len(away) == 1 else f"{len(away)} trials are"
+        raise Incomplete(result, f"{trials} missing: {away[0].error}")
+    return result
 
 
 def intact(inputs: RolloutInputs, context: Context) -> bool:
@@ -26,7 +38,8 @@ def _stored(trial: Trial, context: Context) -> bool:
     return bool(known) and context.artifacts.has(rollout_reference(trial.rollout_id))
 
 
-def _run(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[Json]:
+def _run(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[FailedRollout]:
+    """Run trials and keep what came of them; returns those that their policy broke off."""
     world = context.workshop.world(inputs.world.name, inputs.world.sampler_steps, inputs.world.guidance)
     if world.card.sha256 != inputs.world_sha256:
         raise InvalidInput(f"world {inputs.world.name} has changed since this evaluation was planned: start it again")
@@ -47,13 +60,10 @@ def _run(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[J
     finally:
         for policy in policies:
             policy.close()
-    failed: list[Json] = []
     for outcome in outcomes:
         if isinstance(outcome, Rollout):
             context.store.results.add_rollout(outcome, save_rollout(context.artifacts, outcome))
-        else:
-            failed.append({"scene": outcome.scene_id, "policy": outcome.policy, "reason": str(outcome.error)})
-    return failed
+    return [outcome for outcome in outcomes if isinstance(outcome, FailedRollout)]
 
 
 def _scenes(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[Scene]:
@@ -79,4 +89,4 @@ def _policies(inputs: RolloutInputs, count: int, context: Context) -> list[Polic
     return [factory.create() for _ in range(count)]
 
 
-STEP = Step("rollout", RolloutInputs, rollout, intact)
+STEP = Step("rollout", RolloutInputs, rollout, intact, needs=Queue.GPU)

@@ -8,7 +8,7 @@ from arena.contracts import InvalidInput
 from arena.policies.served import SERVERS
 from arena.store import EvaluationRecord
 from workers.evaluation import RolloutInputs
-from workers.jobs import Context, Inputs, Json, Request, Step
+from workers.jobs import Context, Inputs, Json, Queue, Request, Step
 from workers.plans import EvaluationPlan, absolute_spec, joined
 from workers.registry import Workshop
 
@@ -106,7 +106,7 @@ def preflight(policy: str, context: Context, plan: EvaluationPlan) -> Json:
     """
     card = context.workshop.policy(policy).card
     if policy.partition(":")[0] not in SERVERS:
-        return {"notes": []}
+        return {"notes": [], "probe": None}
     from arena.policies.preflight import probe
     from arena.policies.server import Access
     from workers.orchestrate import first_scenes
@@ -117,7 +117,7 @@ def preflight(policy: str, context: Context, plan: EvaluationPlan) -> Json:
     report = probe(policy, card.action_space, PROBES, access, scenes, kinematics, context.progress)
     if not report.ok:
         raise InvalidInput(f"{card.name} cannot be evaluated: {'; '.join(report.problems)}")
-    return {"notes": [*(mistake.says for mistake in report.mistakes), *report.notes]}
+    return {"notes": [*(mistake.says for mistake in report.mistakes), *report.notes], "probe": report.to_json()}
 
 
-STEP = Step("submit_policy", SubmitPolicyInputs, submit_policy, intact)
+STEP = Step("submit_policy", SubmitPolicyInputs, submit_policy, intact, needs=Queue.GPU)

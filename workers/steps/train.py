@@ -7,7 +7,7 @@ from pathlib import Path
 
 from arena.contracts import InvalidInput
 from workers.evaluation import Dataset
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 
 
 class TrainInputs(Inputs):
@@ -81,4 +81,4 @@ def intact(inputs: TrainInputs, context: Context) -> bool:
     return (Path(inputs.out) / "manifest.json").is_file()
 
 
-STEP = Step("train", TrainInputs, train, intact)
+STEP = Step("train", TrainInputs, train, intact, needs=Queue.GPU)

@@ -11,7 +11,7 @@ import numpy as np
 
 from arena.contracts import Episode, InvalidInput
 from workers.evaluation import Dataset, WorldSpec
-from workers.jobs import Context, Inputs, Json, Step
+from workers.jobs import Context, Inputs, Json, Queue, Step
 from workers.replays import imagined_films
 from workers.steps.record_policies import KIND
 
@@ -98,4 +98,4 @@ def _episodes(inputs: TrainJudgeInputs, context: Context) -> tuple[list[Episode]
     return [episode for episode in known if episode.id not in apart], kept
 
 
-STEP = Step("train_judge", TrainJudgeInputs, train_judge, intact)
+STEP = Step("train_judge", TrainJudgeInputs, train_judge, intact, needs=Queue.GPU)

@@ -416,8 +416,21 @@ def test_hostile_arrays_are_named(array: dict[str, Any], says: str) -> None:
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_or_named(message: bytes) -> None:
     for wrapped_message in (message, msgpack.packb({"__ndarray_class__": True, "as_npy": message})):
-        with suppress(WireError, errors.ServerTraceback):
-            groot_wire.decode(wrapped_message)
+        refused = None
+        try:
+            found = groot_wire.decode(wrapped_message)
+        except (WireError, errors.ServerTraceback) as error:
+            refused = str(error)
+        if refused is not None:
+            assert refused
+            assert "\n" not in refused
+            continue
+        # What is read is what msgpack says it is, or an array that those bytes fill.
+        if isinstance(found, np.ndarray):
+            assert found.dtype.kind in "biuf"
+            assert found.nbytes <= len(message)
+        else:
+            assert repr(found) == repr(msgpack.unpackb(wrapped_message, strict_map_key=True))
 
 
 def test_a_probe_says_how_to_submit_it(run_groot: Run) -> None:
@@ -439,3 +452,111 @@ def test_a_probe_says_how_to_submit_it(run_groot: Run) -> None:
     assert report.cameras == ("exterior_1", "wrist")
     assert report.submit_as == f"{url}?action_space=joint_position&chunk=16"
     assert parse_spec(report.submit_as).card.chunk_length == 16
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """As N1.5 names it: keys say of what modality they are, but for the language's."""
+    return wrapped(
+        {
+            name: part
+            if name == "language"
+            else {**part, "modality_keys": [f"{name}.{k}" for k in part["modality_keys"]]}
+            for name, part in config.items()
+        }
+    )
+
+
+class OlderServer(GrootServer):
+    """N1.5's: a flat map of observations in, a flat map of actions out, and no `reset`."""
+
+    def answer(self, request: dict[str, Any]) -> Any:
+        if request["endpoint"] not in ("ping", "kill", "get_modality_config", "get_action"):
+            raise ValueError(f"Unknown endpoint: {request['endpoint']}")
+        if request["endpoint"] == "get_modality_config":
+            return self.config
+        self.requests.append(request)
+        return {f"action.{name}": values for name, values in self.act(request["data"]).items()}
+
+
+def test_the_older_layout_is_spoken_where_the_server_speaks_it(
+    run_groot: Run, observation: Observation, scene: Scene
+) -> None:
+    server = OlderServer(lambda seen: droid_actions(), flat(DROID))
+    policy = served_policy(spec_at(run_groot(server)))
+    policy.reset(scene, 0)
+    chunk = policy.act(observation)
+    policy.close()
+    np.testing.assert_allclose(chunk.values[:, :7], droid_actions()["joint_position"][0, :8], atol=1e-7)
+    [request] = server.requests
+    shapes = {name: getattr(value, "shape", value) for name, value in request["data"].items()}
+    assert shapes == {
+        "video.exterior_image_1_left": (1, 1, 180, 320, 3), "video.wrist_image_left": (1, 1, 180, 320, 3),
+        "state.eef_9d": (1, 1, 9), "state.gripper_position": (1, 1, 1), "state.joint_position": (1, 1, 7),
+        "annotation.language.language_instruction": ["put the banana in the bowl"],
+    }  # fmt: skip
+
+
+def marked(seen: Any) -> dict[str, Any]:
+    """An arm that goes where the gripper's number says, for each of a batch."""
+    states = seen.get("state", seen)
+    marks = states.get("gripper_position", states.get("state.gripper_position"))[:, 0, 0]
+    arm = np.tile(marks[:, None, None], (1, 16, 7)).astype(np.float32)
+    return {"joint_position": arm, "gripper_position": np.zeros((len(marks), 16, 1), np.float32)}
+
+
+def asked_about(observation: Observation, count: int) -> list[Observation]:
+    return [replace(observation, gripper_position=np.array([index / 16])) for index in range(count)]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_trials_that_act_at_once_are_asked_about_at_once(
+    run_groot: Run, observation: Observation, scene: Scene, older: bool
+) -> None:
+    server = OlderServer(marked, flat(DROID)) if older else GrootServer(lambda seen: [marked(seen), {}])
+    factory = parse_spec(spec_at(run_groot(server)))
+    policies: list[Any] = [factory.create() for _ in range(11)]
+    for policy in policies:
+        policy.reset(scene, 0)
+    group = policies[0].group
+    assert all(policy.group is group for policy in policies)
+    seen = asked_about(observation, len(policies))
+    before = len(server.requests)
+    group.foresee(list(zip(policies, seen, strict=True)))
+    assert len(server.requests) - before == 2, "eight, and then the other three"
+    for index, (policy, each) in enumerate(zip(policies, seen, strict=True)):
+        np.testing.assert_allclose(policy.act(each).values[:, :7], index / 16)
+    assert len(server.requests) - before == 2
+    # An answer is for the observation that it was asked about, and for one time.
+    other = replace(observation, gripper_position=np.array([0.9]))
+    group.foresee(list(zip(policies[:2], seen[:2], strict=True)))
+    np.testing.assert_allclose(policies[0].act(other).values[:, :7], 0.9, atol=1e-6)
+    policies[1].act(seen[1])
+    asked = len(server.requests)
+    policies[1].act(seen[1])
+    assert len(server.requests) == asked + 1
+    for policy in policies:
+        policy.close()
+
+
+def test_a_server_that_answers_for_one_only_is_asked_about_each(
+    run_groot: Run, observation: Observation, scene: Scene
+) -> None:
+    def act(seen: Any) -> Any:
+        found = marked(seen)
+        if len(found["joint_position"]) > 1:
+            raise ValueError("batch size must be 1")
+        return [found, {}]
+
+    server = GrootServer(act)
+    factory = parse_spec(spec_at(run_groot(server)))
+    policies: list[Any] = [factory.create() for _ in range(3)]
+    for policy in policies:
+        policy.reset(scene, 0)
+    seen = asked_about(observation, 3)
+    for _ in range(2):
+        policies[0].group.foresee(list(zip(policies, seen, strict=True)))
+        for index, (policy, each) in enumerate(zip(policies, seen, strict=True)):
+            np.testing.assert_allclose(policy.act(each).values[:, :7], index / 16)
+    assert [request["endpoint"] for request in server.requests].count("get_action") == 1 + 6
+    for policy in policies:
+        policy.close()

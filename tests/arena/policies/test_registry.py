@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from arena.contracts import ActionSpace, InvalidInput
@@ -76,5 +78,11 @@ def test_the_composition_root_adds_schemes() -> None:
         parse_spec("clone", parsers)
 
 
-def test_creating_a_remote_policy_opens_no_connection() -> None:
-    parse_spec(DROID.replace("host", "no-such-host.invalid")).create().close()
+def test_creating_a_remote_policy_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: asked.append(given))
+    monkeypatch.setattr(socket, "create_connection", lambda *given, **named: asked.append(given))
+    policy = parse_spec(DROID.replace("host", "no-such-host.invalid")).create()
+    assert policy.card.name.endswith("no-such-host.invalid:8000")
+    policy.close()
+    assert not asked

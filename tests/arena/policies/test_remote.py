@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import socket
 import struct
@@ -261,7 +262,8 @@ def never_read(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("server", [drip_handshake, drip_metadata, drip_answer, drip_fragments, never_read])
 def test_dripping_servers_meet_the_deadline(run_socket: Run, observation: Observation, server: Any) -> None:
-    fails(policy_at(run_socket(server), QUICK), observation, errors.PolicyTimeout)
+    said = fails(policy_at(run_socket(server), QUICK), observation, errors.PolicyTimeout)
+    assert re.search(r"\d s\b", said), "it says how long it waited"
 
 
 def test_a_server_that_stops_reading_meets_the_deadline(run_socket: Run) -> None:

@@ -20,6 +20,7 @@ from arena.store import Scope
 from tests.workers.api.conftest import SERVER, Api
 from workers import uploads
 from workers.api.app import MAX_BODY
+from workers.artifacts import Artifacts
 
 POLICY = Path(__file__).parents[3] / "arena" / "learned" / "pretrained" / "bc-keypoints-brief"
 CONFIG, WEIGHTS = (POLICY / uploads.CONFIG).read_bytes(), (POLICY / uploads.WEIGHTS).read_bytes()
@@ -179,3 +180,26 @@ def test_policies_that_differ_in_spelling_alone_are_one(api: Api) -> None:
     bob = api.as_("bob", Scope.SUBMIT)
     keys = {bob.post("submissions", {"policy": f"{space}{SERVER}{space}"}).json()["key"] for space in ("", " ")}
     assert len(keys) == 1
+
+
+def test_an_archive_whose_insides_are_damaged_is_refused(tmp_path: Path) -> None:
+    """What `make fuzz` found: a place before the archive's beginning, and data that does not inflate."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(uploads.CONFIG, CONFIG)
+        archive.writestr(uploads.WEIGHTS, WEIGHTS)
+    good = stream.getvalue()
+    artifacts = Artifacts(str(tmp_path / "artifacts"), tmp_path / "cache")
+    inflated = bytearray(good)
+    inflated[43:60] = b"\xff" * 17
+    earlier = bytearray(good)
+    end = good.rfind(b"PK\x05\x06")
+    earlier[end + 16 : end + 20] = struct.pack("<I", struct.unpack_from("<I", good, end + 16)[0] + 5000)
+    shorter = good[60:]
+    for number, data in enumerate((inflated, earlier, shorter)):
+        path = tmp_path / f"{number}" / "policy.zip"
+        path.parent.mkdir()
+        path.write_bytes(bytes(data))
+        with pytest.raises(InvalidInput):
+            uploads.keep_upload(path, artifacts)
+    assert not list((tmp_path / "artifacts").rglob("*.json"))

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.services import _free_port, _listens, _program
-from workers.app import QUEUE, CeleryBroker, make_app
+from workers.app import CeleryBroker, broker_name, make_app
+from workers.jobs import Queue
 from workers.runner import BrokerUnreachable
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -54,7 +55,7 @@ class Server:
     def _answers(self) -> bool:
         """Whether it does more than listen."""
         try:
-            CeleryBroker(make_app(self.url), self.url).waiting()
+            CeleryBroker(make_app(self.url), self.url, {}).waiting()
         except BrokerUnreachable:
             return False
         return True
@@ -79,7 +80,8 @@ class Server:
     def empty(self) -> None:
         """Drop the messages of the tests before."""
         with make_app(self.url).connection_for_write() as connection:
-            connection.default_channel.queue_delete(QUEUE)
+            for queue in Queue:
+                connection.default_channel.queue_delete(broker_name(queue))
 
 
 class Redis(Server):

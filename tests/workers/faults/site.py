@@ -62,7 +62,7 @@ class Site:
         )
         self.store = Store(self.settings.store_url)
         self.artifacts = Artifacts(self.settings.artifacts_location, self.settings.cache)
-        self.broker = CeleryBroker(make_app(self.broker_url), self.broker_url)
+        self.broker = CeleryBroker(make_app(self.broker_url), self.broker_url, STEPS)
         self._count = 0
 
     def ask(self, kind: str, x: int = 3, priority: int = 0, **inputs: Any) -> str:
@@ -124,6 +124,10 @@ class Site:
             assert time.monotonic() - began < seconds, f"{self.states()}\n{self.logs()}"
             time.sleep(0.05)
         return time.monotonic() - began
+
+    def messages(self) -> int:
+        """That no worker has taken, in all queues."""
+        return sum(self.broker.waiting(self.store.jobs.pinned()).values())
 
     def settle(self, keys: Sequence[str], seconds: float = SECONDS) -> float:
         """Until all are over."""

@@ -12,6 +12,7 @@ import pytest
 from arena.store import JobStatus
 from tests.workers.faults.brokers import Server
 from tests.workers.faults.site import REPOSITORY, Site
+from tests.workers.faults.worker import STEPS
 from workers.app import CeleryBroker, make_app, task_name
 from workers.jobs import Request
 from workers.launch import launch
@@ -25,7 +26,7 @@ def test_3_a_broker_killed_while_idle_loses_nothing(site: Site, broker: Server, 
     keys = [site.ask("work", x=x) for x in range(4)]
     site.send()
     broker.restart()
-    assert site.broker.waiting() == 4, "messages outlive the broker"
+    assert site.messages() == 4, "messages outlive the broker"
     with site.workers(1) as [worker]:
         site.settle(keys)
         broker.restart()
@@ -71,9 +72,9 @@ def test_4_jobs_are_offered_again_from_the_database_by_a_broker_that_forgot(
 ) -> None:
     keys = [site.ask("work", x=x) for x in range(4)]
     site.send()
-    assert site.broker.waiting() == 4
+    assert site.messages() == 4
     broker.forget()
-    assert site.broker.waiting() == 0
+    assert site.messages() == 0
     with site.workers(2):
         took = site.settle(keys)
     assert all(job.attempts == 1 for job in site.check(keys))
@@ -121,7 +122,7 @@ def test_9_what_was_rolled_back_after_an_attempt_to_enqueue_is_no_task(
         patched.setattr("arena.store.jobs.insert_new", roll_back)
         with pytest.raises(Rolled):
             launch(Request("work", _work(9)), site.settings, site.store)
-    assert site.broker.waiting() == 0
+    assert site.messages() == 0
     assert not site.states()
     app = make_app(site.broker_url)
     app.send_task(task_name("work"), args=["ab" * 32], queue="dreamarena")
@@ -149,7 +150,7 @@ def test_12_a_job_cancelled_while_no_worker_is_up_never_runs(
     site.store.jobs.cancel(cancelled, "ann")
     with site.workers(1):
         site.settle([kept])
-        site.wait(lambda: site.broker.waiting() == 0)
+        site.wait(lambda: site.messages() == 0)
     assert site.store.jobs.get(cancelled).status is JobStatus.CANCELLED
     assert (site.begun(1), site.begun(2)) == (0, 1)
     assert len(site.visible()) == 1
@@ -166,7 +167,7 @@ def test_two_sweepers_at_once_double_nothing(
     offered: list[int] = []
 
     def sweep() -> None:
-        broker = CeleryBroker(make_app(site.broker_url), site.broker_url)
+        broker = CeleryBroker(make_app(site.broker_url), site.broker_url, STEPS)
         together.wait()
         offered.append(offer(site.store.jobs, broker))
 
@@ -176,10 +177,10 @@ def test_two_sweepers_at_once_double_nothing(
     for thread in threads:
         thread.join()
     assert len(offered) == sweepers
-    assert site.broker.waiting() > len(keys), "they did get in each other's way"
+    assert site.messages() > len(keys), "they did get in each other's way"
     with site.workers(2):
         site.settle(keys)
-        site.wait(lambda: site.broker.waiting() == 0)
+        site.wait(lambda: site.messages() == 0)
     assert all(job.attempts == 1 and job.fence == 1 for job in site.check(keys))
     assert all(site.begun(x) == 1 for x in range(20))
     record_property("messages for 20 jobs", sum(offered))

@@ -221,4 +221,6 @@ def test_a_worker_outlives_a_database_that_is_away_while_it_sweeps(
         # No message is sent: only the sweep can find it.
         key = site.ask("work")
         site.settle([key])
-    site.check([key])
+        assert worker.process.poll() is None
+    [job] = site.check([key])
+    assert (job.attempts, site.begun()) == (1, 1)

@@ -61,7 +61,8 @@ def metrics(visitor: Admin) -> PlainTextResponse:
     """Jobs, ages, imagined frames, verdicts, what judges cost, and votes, as Prometheus reads them."""
     settings = visitor.server.settings
     try:
-        messages = None if settings.broker_url is None else broker_of(settings.broker_url).waiting()
+        pinned = visitor.server.store.jobs.pinned()
+        messages = None if settings.broker_url is None else broker_of(settings.broker_url).waiting(pinned)
     except BrokerUnreachable:
         # That it is missing is what is to be seen: an alert on absent() tells.
         messages = None

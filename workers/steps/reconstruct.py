@@ -1,0 +1,61 @@
+"""The step `reconstruct`: a digital twin of one episode's scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from arena.contracts import InvalidInput
+from workers.evaluation import Dataset
+from workers.jobs import Context, Inputs, Json, Queue, Step
+
+
+class TwinSettings(Inputs):
+    """`real2sim.build.BuildSettings`, as a message carries them."""
+
+    wrist_frames: int = 48
+    steps: int = 600
+    seed: int = 0
+    engine: str = "own"
+    focals: tuple[tuple[str, float], ...] = ()
+    segmenter: str = ""
+    generator: str = ""
+    filmed_as: float | None = None
+
+
+class ReconstructInputs(Inputs):
+    """The twin of `episode` goes to `out`; `code` is the version that makes it, as another one would differ."""
+
+    dataset: Dataset
+    episode: str
+    out: str
+    settings: TwinSettings
+    code: str
+
+
+def reconstruct(inputs: ReconstructInputs, context: Context) -> Json:
+    """Make the twin, or go on with it; a twin that fails a gate is refused, which is a result. `out` has the report."""
+    from real2sim.build import BuildSettings, build_twin
+
+    found = [episode for episode in inputs.dataset.episodes(context) if episode.id == inputs.episode]
+    if not found:
+        raise InvalidInput(f"{inputs.dataset.path} no longer holds {inputs.episode}")
+    settings = BuildSettings(**inputs.settings.model_dump())
+    said = 0
+
+    def report(line: str) -> None:
+        nonlocal said
+        said += 1
+        context.progress(said, 0, line)
+
+    built = build_twin(found[0], Path(inputs.out), settings, code=inputs.code, report=report)
+    return {"twin": inputs.out, "accepted": built.accepted, "reason": built.reason}
+
+
+def intact(inputs: ReconstructInputs, context: Context) -> bool:
+    """The report is written last."""
+    from real2sim.build import REPORT
+
+    return (Path(inputs.out) / REPORT).is_file()
+
+
+STEP = Step("reconstruct", ReconstructInputs, reconstruct, intact, needs=Queue.GPU)
