@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,12 @@ class Options:
     steps: int = 24
     batch: int = 8
     processes: int = 1
+    solve: bool = False
+    """Whether exterior cameras are found from the films, or taken from the dataset and checked."""
     width: int = 192
     height: int = 128
+    cameras: tuple[str, ...] = ("exterior_1", "wrist")
+    """Those that the policies look through."""
     only_tasks: tuple[str, ...] = RIGID
     only_policies: tuple[str, ...] = (*LINEUP, *CONTROLS)
     data: Path = REPOSITORY / "out" / "benchmark" / "twin-ranking"
@@ -89,7 +93,7 @@ def rig_of(options: Options) -> Any:
 
     shown = episodes(options, "rig")
     exterior = tuple(name for name in shown[0].cameras if name != "wrist")
-    return build_rig(shown, options.data / "rig-twin", RigSettings(solve=exterior), print)
+    return build_rig(shown, options.data / "rig-twin", RigSettings(solve=exterior if options.solve else ()), print)
 
 
 def twins(options: Options) -> dict[str, Any]:
@@ -134,7 +138,7 @@ def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
         twin = twin_of(rig, films[key], 96, 64)
         folder = options.data / "twins" / key
         shutil.rmtree(folder, ignore_errors=True)
-        save_twin(folder, twin)
+        save_twin(folder, seen_through(twin, options.cameras))
         seconds = time.perf_counter() - began
         picture_of(replays_of(twin, rig, films[key]), folder / "replay.png")
         rehearsed = rehearse(twin, films[key])
@@ -152,15 +156,20 @@ def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
+def seen_through(twin: Any, cameras: Sequence[str]) -> Any:
+    """A twin without the exterior cameras that no policy looks through: drawing them would only take time."""
+    kept = {part: {name: each for name, each in getattr(twin, part).items() if name in cameras}
+            for part in ("exterior", "backdrops", "looks")}  # fmt: skip
+    return replace(twin, **kept)
+
+
 def truth_of(twin: Any, film: Episode) -> dict[str, Any]:
     """How far a twin is off, measured against the simulator, which nothing else here looks at."""
-    from real2sim.reality.record import episodes as record_again
     from real2sim.reality.simulator import Simulation
 
     simulation = Simulation(film.task)
     simulation.reset(int(film.metadata["reset_seed"]))
     thing, goal = simulation.observation[4:7].copy(), simulation.observation[36:39].copy()
-    del record_again
     apart = [np.linalg.norm(each.body_to_base[:3, 3] - thing) for each in twin.objects]
     nearest = int(np.argmin(apart)) if apart else None
     return {

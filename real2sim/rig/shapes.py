@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from scipy.optimize import minimize
 
 from arena.contracts import FloatArray
 from real2sim.camera import Camera
@@ -17,7 +16,7 @@ from real2sim.twin.solid_fit import FittedSolid, plane_frame
 from real2sim.twin.solids import SHAPES, Shape, Solid
 from real2sim.twin.support import SupportPlane
 
-DRAWS, ELITE, ROUNDS = 32, 8, 12
+DRAWS, ELITE, ROUNDS = 24, 6, 10
 SMALLEST, LARGEST = 0.015, 0.2
 SIMPLER = 0.02
 """What a shape with more freedom has to agree better by (of 1): a ball before a cylinder, a cylinder before a box."""
@@ -59,8 +58,9 @@ def patch(camera: Camera, frame: FloatArray, mine: NDArray[np.bool_], silent: ND
     """Of a picture: what is within 1.5 times of the patch, in the frame `(4, 4)` of the plane."""
     rows, columns = np.nonzero(mine)
     reach = max(6, int(0.75 * max(np.ptp(rows), np.ptp(columns))))
-    window = (slice(max(rows.min() - reach, 0), rows.max() + reach + 1),
-              slice(max(columns.min() - reach, 0), columns.max() + reach + 1))  # fmt: skip
+    height, width = mine.shape
+    window = (slice(max(rows.min() - reach, 0), min(rows.max() + reach + 1, height)),
+              slice(max(columns.min() - reach, 0), min(columns.max() + reach + 1, width)))  # fmt: skip
     down, across = np.mgrid[window]
     rays = []
     for dy in _SUB:

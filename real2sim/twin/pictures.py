@@ -33,7 +33,7 @@ class TwinPictures:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._kinematics = kinematics_of(twin)
-        self._renderer = TwinRenderer(twin.background, twin.splats, twin.looks)
+        self._renderer = TwinRenderer(twin.background, twin.splats, twin.looks, twin.backdrops)
         self._robots: dict[tuple[int, int], RobotSilhouette] = {}
 
     def draw(self, instants: Sequence[Instant], names: Sequence[str] | None = None) -> dict[str, Frames]:

@@ -24,6 +24,8 @@ from real2sim.twin.color import ColorResponse, to_uint8
 
 KEPT_BACKGROUNDS = 16
 """Of static cameras. A wrist camera's is never asked for twice, and pushes itself out."""
+FAR = 100.0
+"""Metres: how far what no depth is known of is."""
 SMALLEST_ALPHA = 1e-3
 """What covers less of a pixel has no depth worth sorting by."""
 
@@ -55,6 +57,15 @@ class RobotImages:
 
 
 @dataclass(frozen=True)
+class Backdrop:
+    """What a camera that stands still shows behind robot and things: `image` `(H, W, 3)` uint8, and how far that is,
+    `depth` `(H, W)` m, infinite where it is not known. Its films say it better than Gaussians of it would."""
+
+    image: Frames
+    depth: FloatArray
+
+
+@dataclass(frozen=True)
 class Look:
     """What a real camera does to the splats' colours, and to those of the robot's meshes."""
 
@@ -65,15 +76,19 @@ class Look:
 class TwinRenderer:
     """Draws scenes that share a `background` (base frame) and `objects` (each in the frame of its body).
 
-    `looks` are by camera name; a camera without one changes nothing.
+    `looks` and `backdrops` are by camera name; a camera without a look changes nothing.
     """
 
     def __init__(
-        self, background: Gaussians, objects: Mapping[str, Gaussians], looks: Mapping[str, Look] | None = None
+        self,
+        background: Gaussians,
+        objects: Mapping[str, Gaussians],
+        looks: Mapping[str, Look] | None = None,
+        backdrops: Mapping[str, Backdrop] | None = None,
     ) -> None:
         self._background = background.detach()
         self._objects = {name: gaussians.detach() for name, gaussians in objects.items()}
-        self._looks = dict(looks or {})
+        self._looks, self._backdrops = dict(looks or {}), dict(backdrops or {})
         self._kept: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
 
     @torch.no_grad()
@@ -90,7 +105,7 @@ class TwinRenderer:
         `InvalidInput` for an object without poses, poses that are not rigid, and sizes that disagree.
         """
         look = self._looks.get(name, Look())
-        splats = [self._backgrounds(cameras)]
+        splats = [self._plate(name, len(cameras)) if name in self._backdrops else self._backgrounds(cameras)]
         for body, gaussians in self._objects.items():
             splats.append(self._draw_object(body, gaussians, cameras, body_to_base))
         layers = [_tinted(layer, look.scene) for layer in splats]
@@ -113,6 +128,13 @@ class TwinRenderer:
         while len(self._kept) > KEPT_BACKGROUNDS:
             self._kept.popitem(last=False)
         return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
+
+    def _plate(self, name: str, count: int) -> Layer:
+        """A static camera's own picture, for each of `count` scenes."""
+        plate, like = self._backdrops[name], self._background.means
+        color = torch.from_numpy(plate.image.astype(np.float32) / 255).to(like)
+        depth = torch.from_numpy(np.minimum(plate.depth, FAR)).to(like)
+        return Layer(*(part.expand(count, *part.shape) for part in (color, depth, torch.ones_like(depth))))
 
     def _draw_object(
         self, body: str, gaussians: Gaussians, cameras: Sequence[Camera], poses: Mapping[str, FloatArray]
