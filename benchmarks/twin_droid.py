@@ -36,9 +36,7 @@ def wrist(data: Path, id: str) -> dict[str, Any]:
     from real2sim.twin.pictures import flange_poses
 
     episode = next(each for each in ingest(data).episodes if each.id == id)
-    film, flange = episode.cameras["wrist"].read(), flange_poses(
-        np.asarray(episode.joint_position), PandaKinematics()
-    )
+    film, flange = episode.cameras["wrist"].read(), flange_poses(np.asarray(episode.joint_position), PandaKinematics())
     travel = float(np.linalg.norm(np.ptp(flange[:, :3, 3], axis=0)))
     found: dict[str, Any] = {"episode": id, "frames": len(film), "travel_cm": round(100 * travel, 1)}
     began = time.perf_counter()

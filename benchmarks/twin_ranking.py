@@ -30,11 +30,11 @@ from workers.lineup import CONTROLS, LINEUP
 
 if TYPE_CHECKING:
     from arena.contracts import Episode
-    from workers.cli.session import Session
 
 SEED, RIG_SEED = 2, 11
 """Of the demonstrations, which no policy was trained on, and of the episodes that show the rig."""
 RIG_KINDS = {"random": 2.0, "expert": 1.0}
+TWIN, REAL = "twin", "metaworld"
 RIGID = ("reach-v3", "push-v3", "pick-place-v3")
 
 
@@ -44,7 +44,7 @@ class Options:
 
     each: int = 8
     rig: int = 8
-    steps: int = 24
+    steps: int = 20
     batch: int = 8
     processes: int = 1
     solve: bool = False
@@ -82,18 +82,29 @@ def recorded(options: Options) -> None:
             record(options.only_tasks, each, seed, options.data / name, kinds=of, **how)  # type: ignore[arg-type]
 
 
-def episodes(options: Options, name: str) -> list[Episode]:
+def episodes(options: Options, name: str, each: int | None = None) -> list[Episode]:
+    """Of a recording: all of its episodes, or the first `each` of each task."""
     from arena.episodes.ingest import ingest
 
-    return list(ingest(options.data / name).episodes)
+    found = list(ingest(options.data / name).episodes)
+    return [one for one in found if each is None or int(one.metadata["index"]) < each]
 
 
 def rig_of(options: Options) -> Any:
+    """Built once, then read."""
+    from arena.contracts import InvalidInput
+    from real2sim.rig.kept import load_rig, save_rig
     from real2sim.rig.rig import RigSettings, build_rig
 
-    shown = episodes(options, "rig")
-    exterior = tuple(name for name in shown[0].cameras if name != "wrist")
-    return build_rig(shown, options.data / "rig-twin", RigSettings(solve=exterior if options.solve else ()), print)
+    folder = options.data / ("rig-solved" if options.solve else "rig-given")
+    try:
+        return load_rig(folder)
+    except InvalidInput:
+        shown = episodes(options, "rig")
+        exterior = tuple(name for name in shown[0].cameras if name != "wrist")
+        rig = build_rig(shown, folder, RigSettings(solve=exterior if options.solve else ()), print)
+        save_rig(folder, rig)
+        return rig
 
 
 def twins(options: Options) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def twins(options: Options) -> dict[str, Any]:
     began = time.perf_counter()
     rig_of(options)
     rig_minutes = (time.perf_counter() - began) / 60
-    keys = [episode.id for episode in episodes(options, "films")]
+    keys = [episode.id for episode in episodes(options, "films", options.each)]
     wanted = [key for key in keys if not (options.data / "twins" / key / "built.json").is_file()]
     with ThreadPoolExecutor(options.processes) as pool:
         parts = [wanted[start :: options.processes] for start in range(options.processes)]
@@ -140,7 +151,10 @@ def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         save_twin(folder, seen_through(twin, options.cameras))
         seconds = time.perf_counter() - began
-        picture_of(replays_of(twin, rig, films[key]), folder / "replay.png")
+        replayed = {}
+        if key.split("-00")[1].startswith("000"):  # One of each task: it takes as long as all the rest.
+            replayed = replays_of(twin, rig, films[key])
+            picture_of(replayed, folder / "replay.png")
         rehearsed = rehearse(twin, films[key])
         found = {
             "episode": key,
@@ -148,7 +162,7 @@ def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
             "rehearsed": rehearsed.succeeded,
             "rehearsed_cm": round(100 * rehearsed.nearest, 2),
             "tool_mm": round(1000 * rehearsed.tool_error, 1),
-            "psnr": round(min(each["psnr"] for each in twin.origin["replay"].values()), 2),
+            "psnr": round(min(each.psnr for each in replayed.values()), 2) if replayed else None,
             **truth_of(twin, films[key]),
         }
         (folder / "built.json").write_text(json.dumps(found))
@@ -203,35 +217,28 @@ def cameras(options: Options) -> dict[str, Any]:
 
 def agreement(options: Options) -> dict[str, Any]:
     """All policies in the twins and, from the same beginnings, in the stand-in reality."""
-    from workers.cli.session import Session
-    from workers.orchestrate import EvaluationPlan, evaluate
-    from workers.registry import STAND_IN, pretrained
-    from workers.settings import Settings
-
-    policies = tuple(f"bc:{pretrained(name)}" if name in LINEUP else name for name in options.only_policies)
-    session = Session(Settings()).at_home(options.data / "store")
-    try:
-        shared: dict[str, Any] = {"policies": policies, "episodes": options.data / "scenes", "steps": options.steps,
-                                  "batch": options.batch, "judge": "truth"}  # fmt: skip
-        real = evaluate(session.context, EvaluationPlan(world=STAND_IN, **shared), session.run)
-        twin = evaluate(session.context, EvaluationPlan(world=str(options.data / "twins"), **shared), session.run)
-        return compared(session, twin["evaluation"], real["evaluation"], options)
-    finally:
-        session.close()
-
-
-def compared(session: Session, twin: str, real: str, options: Options) -> dict[str, Any]:
     from arena.rollout import code_version
-    from arena.validation import validate
+    from arena.validation import Results, TrialResult, validate
     from arena.validation.agreement import mmrv, pearson, spearman
-    from arena.validation.stored import stored_evaluator, stored_real
     from workers.validation_page import write_validation
 
-    store = session.context.store
-    found = asdict(validate(evaluator=stored_evaluator(store, twin), real=stored_real(store, real), seed=0))
+    wanted = [(world, policy) for policy in options.only_policies for world in (TWIN, REAL)]
+    with ThreadPoolExecutor(options.processes) as pool:
+        parts = [wanted[start :: options.processes] for start in range(options.processes)]
+        list(pool.map(lambda part: in_own_process(roll_some, options, part) if part else {}, parts))
+    sides = {}
+    for world in (TWIN, REAL):
+        rows = [
+            row
+            for policy in options.only_policies
+            for row in json.loads(trials_file(options, world, policy).read_text())
+        ]
+        trials = tuple(TrialResult(row["policy"], row["task"], row["scene"], 0, float(row["success"])) for row in rows)
+        sides[world] = Results(trials, {"world": world})
+    found = asdict(validate(evaluator=sides[TWIN], real=sides[REAL], seed=0))
     write_validation({**found, "code": code_version()}, OUTPUT / options.name)
     cloned = [score for score in found["scores"] if score["policy"] in LINEUP]
-    sides = {side: np.array([score[side]["value"] for score in cloned]) for side in ("evaluator", "real")}
+    rates = {side: np.array([score[side]["value"] for score in cloned]) for side in ("evaluator", "real")}
     measures = {"pearson": pearson, "spearman": spearman, "mmrv": mmrv}
     return {
         **{name: found[name]["value"] for name in ("pearson", "spearman", "kendall", "mmrv", "optimism")},
@@ -239,13 +246,55 @@ def compared(session: Session, twin: str, real: str, options: Options) -> dict[s
         "pearson_high": found["pearson"]["high"],
         "drop_one_min": found["drop_one"]["min"],
         "policies": found["policies"],
-        "trials": sum(score["trials"]["real"] for score in found["scores"]),
-        "cloned_only": {name: round(float(of(**sides)), 4) for name, of in measures.items()},
+        "trials": len(sides[REAL].trials),
+        "cloned_only": {name: _rounded(float(of(**rates))) for name, of in measures.items()},
         "by_task": {t["task"]: {n: t[n]["value"] for n in ("pearson", "spearman", "mmrv", "optimism")}
                     for t in found["tasks"]},
         "scores": [{"policy": s["policy"], "twin": s["evaluator"]["value"], "true": s["real"]["value"]}
                    for s in found["scores"]],
     }  # fmt: skip
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)
+
+
+def trials_file(options: Options, world: str, policy: str) -> Path:
+    return options.data / "trials" / f"{world}-{policy}-{options.steps}.json"
+
+
+def roll_some(options: Options, wanted: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What came of each policy in the scenes that have a twin, in a world; a file for each, never done again."""
+    from arena.rollout import run_rollouts
+    from arena.scenes import scene_from_episode
+    from real2sim.reality.metaworld import MetaWorldWorld
+    from real2sim.twin.world import TwinWorld
+    from workers.registry import Workshop, pretrained
+
+    shop = Workshop()
+    chosen = episodes(options, "scenes", options.each)
+    scenes = [scene_from_episode(one, 0, fps=one.fps) for one in chosen]
+    make = {TWIN: lambda: TwinWorld.load(options.data / "twins"), REAL: MetaWorldWorld}
+    worlds = {world: make[world]() for world in dict.fromkeys(world for world, _ in wanted)}
+    for world, policy in wanted:
+        file = trials_file(options, world, policy)
+        if file.is_file() and {row["scene"] for row in json.loads(file.read_text())} == {one.id for one in scenes}:
+            continue
+        made = shop.policy(f"bc:{pretrained(policy)}" if policy in LINEUP else policy)
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(scenes), options.batch):
+            batch = scenes[start : start + options.batch]
+            policies = [made.create() for _ in batch]
+            rolled = run_rollouts(worlds[world], policies, batch, [0] * len(batch), steps=options.steps)
+            for one, scene in zip(rolled, batch, strict=True):
+                success = getattr(one, "success", None)
+                rows.append({"policy": policy, "task": scene.task, "scene": scene.id, "success": bool(success)})
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(rows))
+        print(world, policy, np.mean([row["success"] for row in rows]), flush=True)
+    for each in worlds.values():
+        each.close()
+    return {}
 
 
 if __name__ == "__main__":

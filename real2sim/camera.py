@@ -10,7 +10,6 @@ import numpy as np
 
 from arena.contracts import FloatArray, InvalidInput
 
-
 CALIBRATION = "calibration"
 """In an episode's metadata: `camera_facts` by the camera's name, where its dataset knows them. Of the wrist camera the
 pose is that on its mount."""

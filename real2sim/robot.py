@@ -73,8 +73,12 @@ class ArmKinematics:
         for row, pose in enumerate(np.asarray(cartesian_position, dtype=np.float64)):
             joints = self.nearest(pose, joints)
             error = self._error(joints, pose[:3], Rotation.from_euler("xyz", pose[3:]))
-            if np.linalg.norm(error[:3]) > REACHED[0] or np.linalg.norm(error[3:]) > REACHED[1] * self.robot.turn_weight:
-                left = f"{100 * np.linalg.norm(error[:3]):.1f} cm and {np.linalg.norm(error[3:]) / self.robot.turn_weight:.2f} rad are left"
+            if (
+                np.linalg.norm(error[:3]) > REACHED[0]
+                or np.linalg.norm(error[3:]) > REACHED[1] * self.robot.turn_weight
+            ):
+                turn = np.linalg.norm(error[3:]) / self.robot.turn_weight
+                left = f"{100 * np.linalg.norm(error[:3]):.1f} cm and {turn:.2f} rad are left"
                 raise InvalidInput(f"the {self._name} does not reach pose {row} from its joints before it: {left}")
             found[row] = joints
         return found

@@ -104,7 +104,9 @@ class Workshop:
         from real2sim.robots import ROBOTS
 
         known = next((each for each in ROBOTS if robot in each.names), None)
-        return None if known is None else cast(Kinematics, self._keep("kinematics", robot, lambda: ArmKinematics(known)))
+        return (
+            None if known is None else cast(Kinematics, self._keep("kinematics", robot, lambda: ArmKinematics(known)))
+        )
 
     def inverse_kinematics(self, robot: str) -> InverseKinematics | None:
         """The same backwards, for data in joint spaces."""

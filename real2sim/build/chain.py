@@ -187,7 +187,9 @@ class _Chain:
     ) -> None:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             robots = {name: robot_depths(self._episode, camera) for name, camera in cameras.items()}
-            scene, quality = fit_scene(prepare(views, plane, things, robot_named(self._episode.robot), robots), robots, self._engine)
+            scene, quality = fit_scene(
+                prepare(views, plane, things, robot_named(self._episode.robot), robots), robots, self._engine
+            )
             write_ply(self._ledger.path("scene.ply"), scene)
             value = float(np.median(quality)) if len(quality) else 0.0
             reason = (

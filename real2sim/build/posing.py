@@ -65,9 +65,7 @@ class CameraStages:
     def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
         film = self._episode.cameras[WRIST].read()
         height, width = film.shape[1:3]
-        poses = mount_poses(
-            np.asarray(self._episode.joint_position), ArmKinematics(robot_named(self._episode.robot))
-        )
+        poses = mount_poses(np.asarray(self._episode.joint_position), ArmKinematics(robot_named(self._episode.robot)))
         focal = self._settings.focal(WRIST)
         fit = solve_hand_eye(match_frames(film), poses, width, height, seed=self._settings.seed, focal=focal)
         camera = Camera(width, height, fit.focal, fit.focal, width / 2, height / 2, fit.camera_to_flange)

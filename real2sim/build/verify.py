@@ -45,7 +45,7 @@ def replay(twin: Twin, episode: Episode) -> dict[str, Replay]:
     instants = [Instant(joints[t], float(gripper[t]), poses) for t in chosen]
     real = {name: episode.cameras[name].read()[chosen] for name in twin.cameras}
     robot = TwinPictures(twin)
-    looks = {name: _look(robot.robot(name, instants), frames) for name, frames in real.items()}
+    looks = {name: look_of(robot.robot(name, instants), frames) for name, frames in real.items()}
     robot.close()
     drawn = _frames(replace(twin, looks=looks), instants)
     return {
@@ -78,7 +78,8 @@ def drive(twin: Twin, episode: Episode, *, pictures: bool = True) -> Driven:
         instants.append(Instant(arm.joint_position, arm.gripper_position, physics.body_to_base()))
         arm.follow(row, float(grip), 1 / episode.fps)
     found, wanted = (
-        flange_poses(each, kinematics_of(twin)) for each in (np.stack([each.joint_position for each in instants]), joints)
+        flange_poses(each, kinematics_of(twin))
+        for each in (np.stack([each.joint_position for each in instants]), joints)
     )
     apart = np.linalg.norm(found[:, :3, 3] - wanted[:, :3, 3], axis=1)
     turned = Rotation.from_matrix(found[:, :3, :3].transpose(0, 2, 1) @ wanted[:, :3, :3]).magnitude()
@@ -104,7 +105,7 @@ def picture_of(replays: Mapping[str, Replay], path: Path, columns: int = 6) -> N
     Image.fromarray(np.concatenate(rows)).save(path)
 
 
-def _look(robot: RobotImages, real: Frames) -> Look:
+def look_of(robot: RobotImages, real: Frames) -> Look:
     if robot.mask.sum() < LEAST_ROBOT:
         return Look()
     # Values in order, not pixel by pixel: the lights are not the real ones, so a link's bright side may be another one,

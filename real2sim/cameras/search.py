@@ -127,9 +127,7 @@ def _projected(
     return np.where(inside[..., None], pixels, 0).reshape(*shape, 2), inside.reshape(shape)
 
 
-def random_cameras(
-    rng: np.random.Generator, count: int, width: int, workspace: Box
-) -> tuple[FloatArray, FloatArray]:
+def random_cameras(rng: np.random.Generator, count: int, width: int, workspace: Box) -> tuple[FloatArray, FloatArray]:
     """Poses `(B, 4, 4)` and focal lengths `(B,)` in pixels, all around where the robot works, looking at it."""
     targets = np.stack([rng.uniform(*span, count) for span in workspace], axis=1)
     azimuth, elevation = rng.uniform(-np.pi, np.pi, count), rng.uniform(*ELEVATION, count)

@@ -15,6 +15,7 @@ from arena.contracts import ActionSpace, Episode, FloatArray, Frames, InvalidInp
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, episode_key
 from real2sim.build.scene import fit_here, fit_scene, prepare
+from real2sim.build.verify import look_of
 from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
@@ -29,10 +30,10 @@ from real2sim.splats.planar import pixel_rays, plane_texture
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.splats.start import start_from_points
 from real2sim.splats.views import View
-from real2sim.twin.bundle import servo_facts, told_of
+from real2sim.twin.bundle import look_from, servo_facts, told_of
 from real2sim.twin.control import GripperServo, Servo, identify_gripper, identify_tool_servo
-from real2sim.twin.render import Backdrop
 from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
+from real2sim.twin.render import Backdrop, Look, RobotImages
 from real2sim.twin.support import SupportPlane
 from real2sim.twin.table import TableSettings, find_table
 
@@ -41,6 +42,7 @@ SPACING, SMOOTH, OPACITY, BEYOND = 0.008, 0.6, 0.95, 0.15
 views agree about."""
 LEVEL = 1e-3
 """Cost of a tilt, per square degree: one rig's base and table are level within a fraction of it."""
+LOOK_FRAMES = 24
 MOSTLY_FREE = 0.35
 AROUND_THING = 0.05
 """Metres around a thing that pictures of the empty scene leave out."""
@@ -80,6 +82,7 @@ class Rig:
     background: Gaussians
     servo: Servo
     gripper: GripperServo
+    looks: Mapping[str, Look]
     gates: tuple[Gate, ...]
 
     def backdrops(self, width: int, height: int) -> dict[str, Backdrop]:
@@ -138,7 +141,8 @@ class _Maker:
         plane, views = self._table(views)
         background = self._background(views, plane, exterior)
         return Rig(
-            self._robot, exterior, wrist, empty, plane, background, servo, gripper, tuple(self._ledger.gates)
+            self._robot, exterior, wrist, empty, plane, background, servo, gripper,
+            self._looks({**exterior, WRIST: wrist}), tuple(self._ledger.gates),
         )  # fmt: skip
 
     def _exterior(self, name: str) -> Camera:
@@ -166,7 +170,7 @@ class _Maker:
         known = calibrated(self._pool.metadata).get(WRIST)
         if known is None:
             raise InvalidInput(
-                f"{self._pool.id} does not say where its wrist camera is: a rig's twin needs it in the episodes' metadata"
+                f"{self._pool.id} does not say where its wrist camera is: a rig's twin needs that in the metadata"
             )
         return known
 
@@ -211,7 +215,9 @@ class _Maker:
                 one, t, things = frames[index]
                 pose, grip = np.asarray(one.joint_position)[t], float(np.asarray(one.gripper_position)[t, 0])
                 camera = wrist_camera_at(wrist, mount_poses(pose[None], kinematics)[0])
-                free = Sight(camera, empty[next(iter(empty))], empty[next(iter(empty))], silhouette.depth(camera, pose, grip)).known
+                free = Sight(
+                    camera, empty[next(iter(empty))], empty[next(iter(empty))], silhouette.depth(camera, pose, grip)
+                ).known
                 mask = free & ~_around(camera, things)
                 if mask.mean() > 0.2:
                     views.append(View(camera, one.cameras[WRIST].read(t, t + 1)[0], mask, f"wrist/{one.id}/{t}"))
@@ -238,11 +244,39 @@ class _Maker:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             # The cameras are well known: none is moved.
             table = find_table(views, settings=TableSettings(rounds=0, level=LEVEL))
-            plane = {**asdict(table.plane), "normal": table.plane.normal.tolist(), "outline": table.plane.outline.tolist()}
+            plane = {
+                **asdict(table.plane),
+                "normal": table.plane.normal.tolist(),
+                "outline": table.plane.outline.tolist(),
+            }
             return {"plane": plane, "cost": table.cost}, []
 
         facts = self._ledger.run("table", compute)["plane"]
         return SupportPlane(**{**facts, **{key: np.array(facts[key]) for key in ("normal", "outline")}}), views
+
+    def _looks(self, cameras: Mapping[str, Camera]) -> dict[str, Look]:
+        """The cameras' colours of the robot, in the pooled frames."""
+
+        def fit() -> tuple[dict[str, Any], list[Gate]]:
+            rows = np.unique(np.linspace(0, len(self._pool) - 1, LOOK_FRAMES).astype(int))
+            joints, grips = (
+                np.asarray(self._pool.joint_position)[rows],
+                np.asarray(self._pool.gripper_position)[rows, 0],
+            )
+            mounts = mount_poses(joints, ArmKinematics(self._robot))
+            found = {}
+            for name, camera in cameras.items():
+                robot = RobotSilhouette(camera.width, camera.height, self._robot)
+                placed = [wrist_camera_at(camera, mount) if name == WRIST else camera for mount in mounts]
+                drawn = [robot.picture(at, q, g) for at, q, g in zip(placed, joints, grips, strict=True)]
+                robot.close()
+                depth = np.stack([each for _, each in drawn]).astype(np.float64)
+                images = RobotImages(np.stack([each for each, _ in drawn]), depth, np.isfinite(depth))
+                film = self._pool.cameras[name].read()[rows]
+                found[name] = asdict(look_of(images, film))
+            return found, []
+
+        return {name: look_from(facts) for name, facts in self._ledger.run("looks", fit).items()}
 
     def _background(self, views: list[View], plane: SupportPlane, exterior: Mapping[str, Camera]) -> Gaussians:
         file, checkpoint = self._ledger.path("background.ply"), self._ledger.path("fit.safetensors")
@@ -266,7 +300,7 @@ class _Maker:
 
 
 def table_gaussians(views: Sequence[View], plane: SupportPlane) -> Gaussians:
-    """The table and what is seen beyond its edge, flat on its plane, in colours that the views agree about (medians)."""
+    """The table and what is seen beyond its edge, flat on its plane, in the medians of the views' colours."""
     low, high = plane.outline.min(axis=0) - BEYOND, plane.outline.max(axis=0) + BEYOND
     texture = plane_texture(views, plane.normal, plane.height, np.stack([low, high]), None, SPACING)
     flat = start_from_points(texture.points[texture.known], texture.colors[texture.known].clip(0, 1), 0, OPACITY)
@@ -275,7 +309,8 @@ def table_gaussians(views: Sequence[View], plane: SupportPlane) -> Gaussians:
 
 def _within_reach(episode: Episode, kinematics: ArmKinematics) -> FloatArray:
     """`(T, 3)` m: where the tool was told to be, as near to it as the arm's joints let it come."""
-    assert episode.action is not None and episode.joint_position is not None
+    assert episode.action is not None
+    assert episode.joint_position is not None
     rows = zip(np.asarray(episode.action.values), np.asarray(episode.joint_position), strict=True)
     nearest = np.stack([kinematics.nearest(row[:6], joints) for row, joints in rows])
     return kinematics.forward_matrix(nearest)[0]

@@ -13,7 +13,6 @@ from scipy.ndimage import binary_dilation
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.build.scene import things_points
 from real2sim.build.verify import Replay, replay
-from real2sim.cameras.exterior import recorded
 from real2sim.rig.rig import Rig
 from real2sim.rig.shapes import Outlined, patch, placed
 from real2sim.rig.shapes import outline as outline_of
@@ -32,7 +31,8 @@ from real2sim.twin.pictures import WRIST
 from real2sim.twin.solid_fit import plane_frame
 from real2sim.twin.things import twin_object
 
-OPAQUE = 0.97
+OPAQUE, FINER = 0.97, 0.6
+"""Of a thing's Gaussians: their opacity, and their size in parts of their distance."""
 ALIKE = 0.35
 """Distance of colours in [0, 1] below which a pixel may show a thing."""
 LEAST_MOVED = 0.03
@@ -66,7 +66,8 @@ def twin_of(rig: Rig, episode: Episode, width: int, height: int) -> Twin:
     """
     if robot_named(episode.robot) is not rig.robot:
         raise InvalidInput(f"{episode.id} is of a {episode.robot!r}, its rig has a {rig.robot.name!r}")
-    recorded(episode, WRIST)
+    if episode.joint_position is None:
+        raise InvalidInput(f"{episode.id} has no joint positions: a twin needs the robot's joints in rad")
     robot = RobotSilhouette(rig.wrist.width, rig.wrist.height, rig.robot)
     try:
         first, last = (sights_at(rig, robot, episode, frame) for frame in (0, len(episode) - 1))
@@ -77,33 +78,24 @@ def twin_of(rig: Rig, episode: Episode, width: int, height: int) -> Twin:
     marks = [each for each in standing if _is_mark(each, moved)]
     solid = [each for each in standing if all(each is not mark for mark in marks)]
     looks_of = {each.thing.name: _coat(each, first) for each in standing}
-    twin = Twin(
+    return Twin(
         background=rig.background,
         objects=tuple(replace(each.thing, solid=any(each is one for one in solid)) for each in standing),
         splats=looks_of,
         plane=rig.plane,
-        exterior=rig.exterior,
-        wrist=rig.wrist,
+        exterior={name: camera.resized(width, height) for name, camera in rig.exterior.items()},
+        wrist=rig.wrist.resized(width, height),
+        looks=rig.looks,
         beginning=_beginning(episode),
         servo=rig.servo,
         gripper=rig.gripper,
-        backdrops=rig.backdrops(rig.wrist.width, rig.wrist.height),
+        backdrops=rig.backdrops(width, height),
         goal=_goal(episode, [each for each in moved if each in solid]),
         origin={
             "episode": episode.id,
             "source": asdict(episode.source),
             "gates": [asdict(gate) for gate in rig.gates],
         },
-    )
-    replays = replay(twin, episode)
-    measures = {name: {"psnr": each.psnr, "ssim": each.ssim} for name, each in replays.items()}
-    return replace(
-        twin,
-        looks={name: each.look for name, each in replays.items()},
-        exterior={name: camera.resized(width, height) for name, camera in rig.exterior.items()},
-        wrist=rig.wrist.resized(width, height),
-        backdrops=rig.backdrops(width, height),
-        origin={**twin.origin, "replay": measures},
     )
 
 
@@ -208,9 +200,10 @@ def _coat(each: Standing, sights: Mapping[str, Sight]) -> Gaussians:
     points, colors = things_points([each.thing], views)
     base_to_body = np.linalg.inv(each.thing.body_to_base)
     local = points @ base_to_body[:3, :3].T + base_to_body[:3, 3]
-    # A Gaussian reaches about its standard deviation beyond its middle: the middles are that far inside.
     coat = start_from_points(local, colors, degree=0, opacity=OPAQUE)
-    inside = 1 - 2 * float(coat.scales.median()) / float(each.thing.size.min())
+    coat = replace(coat, log_scales=coat.log_scales + float(np.log(FINER)))
+    # Together, Gaussians cover up to three of their deviations beyond their middles: those are that far inside.
+    inside = 1 - 6 * float(coat.scales.median()) / float(each.thing.size.min())
     return replace(coat, means=coat.means * max(inside, 0.5))
 
 

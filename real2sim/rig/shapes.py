@@ -91,7 +91,12 @@ def outline(spotted: Spotted, sights: Mapping[str, Sight], plane: SupportPlane, 
                 continue
             stood = plane_frame(spotted.place, plane)
             stood[:3, 3] += lifted * plane.normal
-            found.append((agreement - SIMPLER * rank, Outlined(FittedSolid(solid, stood, agreement, len(patches)), floating, agreement)))
+            found.append(
+                (
+                    agreement - SIMPLER * rank,
+                    Outlined(FittedSolid(solid, stood, agreement, len(patches)), floating, agreement),
+                )
+            )
     return max(found, key=lambda each: each[0])[1]
 
 

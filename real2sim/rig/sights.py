@@ -99,7 +99,9 @@ def spot(sights: Mapping[str, Sight]) -> list[Spotted]:
     return found
 
 
-def _pairs(ours: Sequence[Blob], theirs: Sequence[Blob], sights: Mapping[str, Sight]) -> list[tuple[Blob, Blob, FloatArray]]:
+def _pairs(
+    ours: Sequence[Blob], theirs: Sequence[Blob], sights: Mapping[str, Sight]
+) -> list[tuple[Blob, Blob, FloatArray]]:
     if not ours or not theirs:
         return []
     cost, places = np.full((len(ours), len(theirs)), 1e3), {}

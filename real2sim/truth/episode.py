@@ -67,7 +67,11 @@ def make_truth(
     cartesian = PandaKinematics().forward(joints)
     blind = _without_pictures(seed, joints, cartesian, gripper)
     truth = KnownTruth(blind, cameras.exterior, cameras.wrist, tuple(objects))
-    eye, data, setter = Eye(model, width, height, (PANDA.visual_group, SCENE_GROUP)), mujoco.MjData(model), JointSetter(model)
+    eye, data, setter = (
+        Eye(model, width, height, (PANDA.visual_group, SCENE_GROUP)),
+        mujoco.MjData(model),
+        JointSetter(model),
+    )
     films: dict[str, list[Frames]] = {name: [] for name in (*cameras.exterior, "wrist")}
     for t in range(frames):
         if progress is not None:

@@ -58,8 +58,9 @@ class Twin:
 
     `background` are its Gaussians, `splats` each object's in its body's frame, by the names of `objects`. `exterior`
     are static cameras; of `wrist`, `camera_to_base` is its pose in the flange's frame (hand-eye), and it is None where
-    the episode has no wrist camera. `looks` are the cameras' colour responses. `goal` says what a success is, where the episode told.
-    `backdrops` are, of cameras that stand still, pictures that are shown for the background. `origin` says what it was made from.
+    the episode has no wrist camera. `looks` are the cameras' colour responses. `goal` says what a success is, where the
+    episode told. `backdrops` are, of cameras that stand still, pictures that are shown for the background. `origin`
+    says what it was made from.
     """
 
     background: Gaussians
@@ -132,13 +133,15 @@ def load_twin(folder: Path) -> Twin:
             exterior={name: camera_of(facts) for name, facts in manifest["exterior"].items()},
             wrist=None if manifest["wrist"] is None else camera_of(manifest["wrist"]),
             beginning=_beginning(manifest["beginning"]),
-            looks={name: _look(facts) for name, facts in manifest["looks"].items()},
+            looks={name: look_from(facts) for name, facts in manifest["looks"].items()},
             servo=Servo(**told_of(manifest["servo"])),
             goal=_goal(manifest.get("goal")),
             gripper=GripperServo(**told_of(manifest.get("gripper", {}))),
             origin=manifest["origin"],
-            backdrops={name: Backdrop(geometry[f"plate/{name}/image"], geometry[f"plate/{name}/depth"])
-                    for name in manifest.get("backdrops", [])},
+            backdrops={
+                name: Backdrop(geometry[f"plate/{name}/image"], geometry[f"plate/{name}/depth"])
+                for name in manifest.get("backdrops", [])
+            },
         )
     except (KeyError, TypeError, AttributeError, ValueError, OSError, SafetensorError) as error:
         raise InvalidInput(f"the twin in {folder} cannot be read ({error!r}): build it again") from error
@@ -233,7 +236,7 @@ def _plane(facts: Mapping[str, Any], outline: FloatArray) -> SupportPlane:
     return SupportPlane(np.array(facts["normal"]), facts["height"], outline, facts["tilt"], facts["share"])
 
 
-def _look(facts: Mapping[str, Any]) -> Look:
+def look_from(facts: Mapping[str, Any]) -> Look:
     return Look(**{part: ColorResponse(tuple(each["gain"]), tuple(each["offset"])) for part, each in facts.items()})
 
 

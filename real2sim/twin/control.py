@@ -123,8 +123,9 @@ def identify_gripper(films: Sequence[tuple[FloatArray, FloatArray]], fps: float)
     def going(values: FloatArray) -> GripperServo:
         return GripperServo(float(np.exp(np.clip(values[0], -3.0, 5.0))))
 
-    candidates = [(going, [np.array([np.log(speed)]) for speed in (1.0, 3.0, 10.0)]),
-                  (pacing, [np.array([np.log(pace), 0.5, np.log(lag)]) for pace in (5.0, 20.0) for lag in (0.03, 0.1)])]  # fmt: skip
+    speeds = [np.array([np.log(speed)]) for speed in (1.0, 3.0, 10.0)]
+    paces = [np.array([np.log(pace), 0.5, np.log(lag)]) for pace in (5.0, 20.0) for lag in (0.03, 0.1)]
+    candidates = ((going, speeds), (pacing, paces))
     found = []
     for make, starts in candidates:
         for start in starts:

@@ -41,8 +41,8 @@ _RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 class TableSettings:
     """The plane is looked for at heights from `lowest` to `highest` m, `step` m apart, within `reach` m of the robot's
     base, on a grid of `cell` m. Cameras are trusted to `camera_metres` and `camera_degrees` (standard deviations); each
-    is moved in `rounds` steps, after the plane. Neighbouring points err together: `together` count as one. `level` is what a
-    square degree of tilt costs.
+    is moved in `rounds` steps, after the plane. Neighbouring points err together: `together` count as one. `level` is
+    what a square degree of tilt costs.
     """
 
     lowest: float = -0.3

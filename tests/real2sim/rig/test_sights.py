@@ -18,7 +18,10 @@ WIDTH, HEIGHT = 192, 128
 LEVEL = SupportPlane(np.array([0.0, 0, 1]), 0.0, np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]), 0.0, 1.0)
 TABLE = np.array([120, 90, 60])
 RED, GREEN = np.array([200, 20, 20]), np.array([20, 190, 30])
-PUCK, BALL = Solid("cylinder", 0.05, 0.02, 0.0, 0.04, 0.04, 0.04), Solid("ellipsoid", -0.08, 0.05, 0.0, 0.05, 0.05, 0.05)
+PUCK, BALL = (
+    Solid("cylinder", 0.05, 0.02, 0.0, 0.04, 0.04, 0.04),
+    Solid("ellipsoid", -0.08, 0.05, 0.0, 0.05, 0.05, 0.05),
+)
 LIFTED = 0.12
 
 
