@@ -1,13 +1,13 @@
 """Do twins built only from recorded films of Meta-World rank policies as the stand-in reality does?
 
 One rig (its exterior cameras found from films), one twin for each demonstration of a rigid-object task, every policy of
-the line-up in each twin and, from the same beginnings, in the stand-in reality. Twins see nothing of the simulator: a
+the line-up in each twin; the true rates are those of `benchmarks/ranking.py`. Twins see nothing of the simulator: a
 success is the moved thing (or, where none was moved, the tool) within 5 cm of where the demonstration's film left it.
 
     python benchmarks/twin_ranking.py [--each 8] [--only-tasks reach-v3 ...] [--processes 1]
 
 Resumable: what `--data` holds already is not recorded, built or run again. Figures go to
-docs/benchmarks/twin_ranking.json, the page with plots to docs/benchmarks/twin_ranking/validation.html.
+docs/benchmarks/twin_ranking.json.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from common import OUTPUT, REPOSITORY, as_json, in_own_process, write
 from workers.lineup import CONTROLS, LINEUP
 
 if TYPE_CHECKING:
-    from arena.contracts import Episode
+    from arena.contracts import Episode, FloatArray
 
 SEED, RIG_SEED = 2, 11
 """Of the demonstrations, which no policy was trained on, and of the episodes that show the rig."""
 RIG_KINDS = {"random": 2.0, "expert": 1.0}
-TWIN, REAL = "twin", "metaworld"
+DRAWS = 2000
 RIGID = ("reach-v3", "push-v3", "pick-place-v3")
 
 
@@ -47,6 +47,8 @@ class Options:
     steps: int = 20
     batch: int = 8
     processes: int = 1
+    verify: bool = True
+    """Whether each twin is replayed and rehearsed, too."""
     solve: bool = False
     """Whether exterior cameras are found from the films, or taken from the dataset and checked."""
     width: int = 192
@@ -125,7 +127,7 @@ def twins(options: Options) -> dict[str, Any]:
 
     return {
         "twins": len(built),
-        "rehearsed": sum(each["rehearsed"] for each in built),
+        "rehearsed": sum(bool(each["rehearsed"]) for each in built),
         "object_cm": median("object_cm"),
         "goal_cm": median("goal_cm"),
         "size_pct": median("size_pct"),
@@ -151,17 +153,17 @@ def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         save_twin(folder, seen_through(twin, options.cameras))
         seconds = time.perf_counter() - began
-        replayed = {}
-        if key.split("-00")[1].startswith("000"):  # One of each task: it takes as long as all the rest.
-            replayed = replays_of(twin, rig, films[key])
+        # They take as long as all the rest.
+        replayed = replays_of(twin, rig, films[key]) if options.verify else {}
+        rehearsed = rehearse(twin, films[key]) if options.verify else None
+        if replayed:
             picture_of(replayed, folder / "replay.png")
-        rehearsed = rehearse(twin, films[key])
         found = {
             "episode": key,
             "seconds": round(seconds, 1),
-            "rehearsed": rehearsed.succeeded,
-            "rehearsed_cm": round(100 * rehearsed.nearest, 2),
-            "tool_mm": round(1000 * rehearsed.tool_error, 1),
+            "rehearsed": rehearsed.succeeded if rehearsed else None,
+            "rehearsed_cm": round(100 * rehearsed.nearest, 2) if rehearsed else None,
+            "tool_mm": round(1000 * rehearsed.tool_error, 1) if rehearsed else None,
             "psnr": round(min(each.psnr for each in replayed.values()), 2) if replayed else None,
             **truth_of(twin, films[key]),
         }
@@ -216,84 +218,106 @@ def cameras(options: Options) -> dict[str, Any]:
 
 
 def agreement(options: Options) -> dict[str, Any]:
-    """All policies in the twins and, from the same beginnings, in the stand-in reality."""
-    from arena.rollout import code_version
-    from arena.validation import Results, TrialResult, validate
-    from arena.validation.agreement import mmrv, pearson, spearman
-    from workers.validation_page import write_validation
+    """All policies in the twins against the stand-in reality, means over tasks, with intervals over twins' scenes.
 
-    wanted = [(world, policy) for policy in options.only_policies for world in (TWIN, REAL)]
+    The true rates are those that `benchmarks/ranking.py` measured in the same tasks from demonstrations of the same seed
+    (docs/benchmarks/ranking/validation.json): the same policies, more scenes.
+    """
+    from arena.validation.agreement import mmrv, pearson, spearman
+
+    parts = [options.only_policies[start :: options.processes] for start in range(options.processes)]
     with ThreadPoolExecutor(options.processes) as pool:
-        parts = [wanted[start :: options.processes] for start in range(options.processes)]
         list(pool.map(lambda part: in_own_process(roll_some, options, part) if part else {}, parts))
-    sides = {}
-    for world in (TWIN, REAL):
-        rows = [
-            row
-            for policy in options.only_policies
-            for row in json.loads(trials_file(options, world, policy).read_text())
-        ]
-        trials = tuple(TrialResult(row["policy"], row["task"], row["scene"], 0, float(row["success"])) for row in rows)
-        sides[world] = Results(trials, {"world": world})
-    found = asdict(validate(evaluator=sides[TWIN], real=sides[REAL], seed=0))
-    write_validation({**found, "code": code_version()}, OUTPUT / options.name)
-    cloned = [score for score in found["scores"] if score["policy"] in LINEUP]
-    rates = {side: np.array([score[side]["value"] for score in cloned]) for side in ("evaluator", "real")}
+    rows = [row for policy in options.only_policies for row in json.loads(trials_file(options, policy).read_text())]
+    success = np.array([[[float(row["success"]) for row in rows if (row["policy"], row["task"]) == (policy, task)]
+                         for task in options.only_tasks] for policy in options.only_policies])  # fmt: skip
+    true = true_rates(options)
     measures = {"pearson": pearson, "spearman": spearman, "mmrv": mmrv}
+
+    def compared(twin: FloatArray, real: FloatArray) -> dict[str, float]:
+        return {name: float(of(evaluator=twin, real=real)) for name, of in measures.items()}
+
+    rng = np.random.default_rng(0)
+    scenes = success.shape[2]
+    # Policies share scenes, and a draw keeps what they share.
+    drawn = []
+    for _ in range(DRAWS):
+        rows_drawn = rng.integers(scenes, size=(len(options.only_tasks), scenes))
+        again = np.stack([success[:, task, chosen] for task, chosen in enumerate(rows_drawn)], axis=1)
+        drawn.append(compared(again.mean(axis=(1, 2)), true.mean(axis=1)))
+    found = compared(success.mean(axis=(1, 2)), true.mean(axis=1))
+    cloned = np.array([policy in LINEUP for policy in options.only_policies])
+    interval = np.nanpercentile([each["pearson"] for each in drawn], [2.5, 97.5])
     return {
-        **{name: found[name]["value"] for name in ("pearson", "spearman", "kendall", "mmrv", "optimism")},
-        "pearson_low": found["pearson"]["low"],
-        "pearson_high": found["pearson"]["high"],
-        "drop_one_min": found["drop_one"]["min"],
-        "policies": found["policies"],
-        "trials": len(sides[REAL].trials),
-        "cloned_only": {name: _rounded(float(of(**rates))) for name, of in measures.items()},
-        "by_task": {t["task"]: {n: t[n]["value"] for n in ("pearson", "spearman", "mmrv", "optimism")}
-                    for t in found["tasks"]},
-        "scores": [{"policy": s["policy"], "twin": s["evaluator"]["value"], "true": s["real"]["value"]}
-                   for s in found["scores"]],
+        **{name: _rounded(value) for name, value in found.items()},
+        "pearson_low": _rounded(interval[0]),
+        "pearson_high": _rounded(interval[1]),
+        "policies": len(options.only_policies),
+        "trials": int(success.size),
+        "cloned_only": {
+            name: _rounded(value)
+            for name, value in compared(success[cloned].mean(axis=(1, 2)), true[cloned].mean(axis=1)).items()
+        },
+        "by_task": {
+            task: {name: _rounded(value) for name, value in compared(success[:, i].mean(axis=1), true[:, i]).items()}
+            for i, task in enumerate(options.only_tasks)
+        },
+        "scores": [
+            {
+                "policy": policy,
+                "twin": round(float(success[i].mean()), 4),
+                "true": round(float(true[i].mean()), 4),
+                "by_task": {task: [round(float(success[i, j].mean()), 4), round(float(true[i, j]), 4)]
+                            for j, task in enumerate(options.only_tasks)},
+            }
+            for i, policy in enumerate(options.only_policies)
+        ],
     }  # fmt: skip
+
+
+def true_rates(options: Options) -> FloatArray:
+    """`(policies, tasks)`, in [0, 1]."""
+    found = json.loads((OUTPUT / "ranking" / "validation.json").read_text())
+    rates = {(row["policy"], task["task"]): row["real"] for task in found["tasks"] for row in task["scores"]}
+    told = {key: value["value"] if isinstance(value, dict) else value for key, value in rates.items()}
+    return np.array([[told[policy, task] for task in options.only_tasks] for policy in options.only_policies])
 
 
 def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
 
 
-def trials_file(options: Options, world: str, policy: str) -> Path:
-    return options.data / "trials" / f"{world}-{policy}-{options.steps}.json"
+def trials_file(options: Options, policy: str) -> Path:
+    return options.data / "trials" / f"{policy}-{options.steps}.json"
 
 
-def roll_some(options: Options, wanted: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """What came of each policy in the scenes that have a twin, in a world; a file for each, never done again."""
-    from arena.rollout import run_rollouts
+def roll_some(options: Options, wanted: Sequence[str]) -> dict[str, Any]:
+    """What came of each policy in the twins; a file for each policy, whose trials are not run again."""
+    from arena.rollout import FailedRollout, run_rollouts
     from arena.scenes import scene_from_episode
-    from real2sim.reality.metaworld import MetaWorldWorld
     from real2sim.twin.world import TwinWorld
     from workers.registry import Workshop, pretrained
 
-    shop = Workshop()
-    chosen = episodes(options, "scenes", options.each)
-    scenes = [scene_from_episode(one, 0, fps=one.fps) for one in chosen]
-    make = {TWIN: lambda: TwinWorld.load(options.data / "twins"), REAL: MetaWorldWorld}
-    worlds = {world: make[world]() for world in dict.fromkeys(world for world, _ in wanted)}
-    for world, policy in wanted:
-        file = trials_file(options, world, policy)
-        if file.is_file() and {row["scene"] for row in json.loads(file.read_text())} == {one.id for one in scenes}:
-            continue
+    shop, world = Workshop(), TwinWorld.load(options.data / "twins")
+    scenes = [scene_from_episode(one, 0, fps=one.fps) for one in episodes(options, "scenes", options.each)]
+    for policy in wanted:
+        file = trials_file(options, policy)
+        kept = json.loads(file.read_text()) if file.is_file() else []
+        rows = [row for row in kept if row["world"] == world.card.sha256]
+        missing = [one for one in scenes if one.id not in {row["scene"] for row in rows}]
         made = shop.policy(f"bc:{pretrained(policy)}" if policy in LINEUP else policy)
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(scenes), options.batch):
-            batch = scenes[start : start + options.batch]
-            policies = [made.create() for _ in batch]
-            rolled = run_rollouts(worlds[world], policies, batch, [0] * len(batch), steps=options.steps)
+        for start in range(0, len(missing), options.batch):
+            batch = missing[start : start + options.batch]
+            rolled = run_rollouts(world, [made.create() for _ in batch], batch, [0] * len(batch), steps=options.steps)
             for one, scene in zip(rolled, batch, strict=True):
-                success = getattr(one, "success", None)
-                rows.append({"policy": policy, "task": scene.task, "scene": scene.id, "success": bool(success)})
+                if isinstance(one, FailedRollout):
+                    raise one.error
+                rows.append({"policy": policy, "task": scene.task, "scene": scene.id, "success": bool(one.success),
+                             "world": world.card.sha256})  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(rows))
-        print(world, policy, np.mean([row["success"] for row in rows]), flush=True)
-    for each in worlds.values():
-        each.close()
+        print(policy, np.mean([row["success"] for row in rows]), flush=True)
+    world.close()
     return {}
 
 

@@ -16,6 +16,7 @@ from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
 from real2sim.joints import JointSetter
+from real2sim.meshes import simplify
 from real2sim.robot_files import load_robot
 from real2sim.robots import PANDA, Robot, robot_named
 
@@ -91,8 +92,11 @@ def add_eye(spec: Any) -> None:
 class RobotSilhouette:
     """A robot alone, in its base frame, from any camera of one picture size."""
 
-    def __init__(self, width: int, height: int, robot: Robot = PANDA) -> None:
+    def __init__(self, width: int, height: int, robot: Robot = PANDA, detail: float = 0.0) -> None:
+        """Of its meshes, what is smaller than `detail` m is left out."""
         self.model = copy.copy(_compiled(robot.name))
+        for mesh in range(self.model.nmesh if detail else 0):
+            simplify(self.model, mesh, detail)
         self.data = mujoco.MjData(self.model)
         self.width, self.height = width, height
         self.visual_group = robot.visual_group

@@ -26,7 +26,7 @@ from real2sim.twin.support import SupportPlane
 
 HELD_OUT_EVERY = 7
 PLANE_SPACING = 0.012
-ON_THINGS = 900
+ON_THINGS = 400
 """Points on each thing that its Gaussians start from."""
 STEREO, ANYWHERE = 2500, 800
 KNOWN_OPACITY = 0.5

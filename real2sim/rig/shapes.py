@@ -22,7 +22,8 @@ SIMPLER = 0.02
 """What a shape with more freedom has to agree better by (of 1): a ball before a cylinder, a cylinder before a box."""
 STANDING = 0.012
 """Metres between a thing and the table below which it stands on it."""
-_SUB = np.array([-0.25, 0.25])
+_SUB = (0.0,)
+"""Pixels from a pixel's middle where its rays are, along each axis: outlines are of whole pixels anyway."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Outlined:
 
 @dataclass(frozen=True)
 class Patch:
-    """Pixels around a thing: rays `(4 N, 3)` in the plane's frame, four a pixel, which of the `N` are `mine` and which
+    """Pixels around a thing: rays `(N, 3)` in the plane's frame, which of the `N` are `mine` and which
     say nothing, because the robot or something else is there."""
 
     origin: FloatArray
@@ -48,7 +49,7 @@ class Patch:
         """Intersection over union, shares of pixels counted."""
         origins = np.broadcast_to(self.origin - [0, 0, lifted], self.rays.shape)
         hit, _ = solid.hit(origins, self.rays)
-        share = hit.reshape(4, -1).mean(axis=0)[~self.silent]
+        share = hit.reshape(len(_SUB) ** 2, -1).mean(axis=0)[~self.silent]
         mine = self.mine[~self.silent]
         both, either = np.minimum(share, mine).sum(), np.maximum(share, mine).sum()
         return float(both / max(either, 1.0))
