@@ -26,6 +26,8 @@ KEPT_BACKGROUNDS = 16
 """Of static cameras. A wrist camera's is never asked for twice, and pushes itself out."""
 FAR = 100.0
 """Metres: how far what no depth is known of is."""
+KEPT_THINGS, STILL = 64, 5
+"""Pictures of things in one place that are kept, and decimals, of m, within which a place is the same."""
 FINE = 3
 """Things are drawn so many times larger: 3DGS blurs each Gaussian by half a pixel, which makes a thing of a few
 pixels twice as large."""
@@ -92,6 +94,7 @@ class TwinRenderer:
         self._background = background.detach()
         self._objects = {name: gaussians.detach() for name, gaussians in objects.items()}
         self._looks, self._backdrops = dict(looks or {}), dict(backdrops or {})
+        self._drawn: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
         self._kept: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
 
     @torch.no_grad()
@@ -146,12 +149,25 @@ class TwinRenderer:
             raise InvalidInput(f"object {body!r} has no poses; given are those of {sorted(poses) or 'none'}")
         if np.shape(poses[body]) != (len(cameras), 4, 4):
             raise InvalidInput(f"poses of {body!r} must be ({len(cameras)}, 4, 4), not {np.shape(poses[body])}")
-        moved = []
-        for camera, pose in zip(cameras, poses[body], strict=True):
+        # What lies still before a camera that stands still is drawn once.
+        keys = [
+            (body, _key(camera), np.round(pose, STILL).tobytes())
+            for camera, pose in zip(cameras, poses[body], strict=True)
+        ]
+        moved = {}
+        for key, camera, pose in zip(keys, cameras, poses[body], strict=True):
+            if key in self._drawn:
+                continue
             base_to_body = torch.linalg.inv(check_rigid(torch.from_numpy(np.asarray(pose, dtype=np.float64))))
             seen = replace(camera, camera_to_base=base_to_body.numpy() @ camera.camera_to_base)
-            moved.append(seen.resized(FINE * camera.width, FINE * camera.height))
-        return _coarser(_as_layer(gaussians, moved))
+            moved[key] = seen.resized(FINE * camera.width, FINE * camera.height)
+        if moved:
+            layer = _coarser(_as_layer(gaussians, list(moved.values())))
+            self._drawn.update({key: _row(layer, index) for index, key in enumerate(moved)})
+        found = [self._drawn[key] for key in keys]
+        while len(self._drawn) > KEPT_THINGS:
+            self._drawn.popitem(last=False)
+        return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
 
     def _robot_layer(self, robot: RobotImages, like: Layer) -> Layer:
         if robot.mask.shape != tuple(like.alpha.shape):
