@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,8 +220,8 @@ def cameras(options: Options) -> dict[str, Any]:
 def agreement(options: Options) -> dict[str, Any]:
     """All policies in the twins against the stand-in reality, means over tasks, with intervals over twins' scenes.
 
-    The true rates are those that `benchmarks/ranking.py` measured in the same tasks from demonstrations of the same seed
-    (docs/benchmarks/ranking/validation.json): the same policies, more scenes.
+    The true rates are those that `benchmarks/ranking.py` measured, of the same policies in the same tasks, from
+    demonstrations of the same seed (docs/benchmarks/ranking/validation.json): from more scenes than have a twin.
     """
     from arena.validation.agreement import mmrv, pearson, spearman
 
@@ -295,15 +295,18 @@ def roll_some(options: Options, wanted: Sequence[str]) -> dict[str, Any]:
     """What came of each policy in the twins; a file for each policy, whose trials are not run again."""
     from arena.rollout import FailedRollout, run_rollouts
     from arena.scenes import scene_from_episode
-    from real2sim.twin.world import TwinWorld
+    from real2sim.twin.bundle import twin_sha256
+    from real2sim.twin.world import VERSION, TwinWorld
     from workers.registry import Workshop, pretrained
 
-    shop, world = Workshop(), TwinWorld.load(options.data / "twins")
+    shop, folder = Workshop(), options.data / "twins"
+    world = TwinWorld.load(folder)
     scenes = [scene_from_episode(one, 0, fps=one.fps) for one in episodes(options, "scenes", options.each)]
+    twins = {scene.id: f"{VERSION} {twin_sha256(folder / scene.episode_id)}" for scene in scenes}
     for policy in wanted:
         file = trials_file(options, policy)
         kept = json.loads(file.read_text()) if file.is_file() else []
-        rows = [row for row in kept if row["world"] == world.card.sha256]
+        rows = [row for row in kept if row["twin"] == twins.get(row["scene"])]
         missing = [one for one in scenes if one.id not in {row["scene"] for row in rows}]
         made = shop.policy(f"bc:{pretrained(policy)}" if policy in LINEUP else policy)
         for start in range(0, len(missing), options.batch):
@@ -313,7 +316,7 @@ def roll_some(options: Options, wanted: Sequence[str]) -> dict[str, Any]:
                 if isinstance(one, FailedRollout):
                     raise one.error
                 rows.append({"policy": policy, "task": scene.task, "scene": scene.id, "success": bool(one.success),
-                             "world": world.card.sha256})  # fmt: skip
+                             "twin": twins[scene.id]})  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(rows))
         print(policy, np.mean([row["success"] for row in rows]), flush=True)
