@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tyro
-from common import as_json, in_own_process, write
+from common import OUTPUT, as_json, in_own_process, write
 
 if TYPE_CHECKING:
     from real2sim.camera import Camera
@@ -139,6 +139,12 @@ def results(options: Options) -> list[dict[str, Any]]:
     return [each for each in kept if (each["seed"], each.get("fault")) in wanted]
 
 
+def ranking_pearson() -> float | None:
+    """What `benchmarks/twin_ranking.py` measured last; None where it was not run."""
+    file = OUTPUT / "twin_ranking.json"
+    return json.loads(file.read_text())["pearson"] if file.is_file() else None
+
+
 def main(options: Options) -> None:
     found = results(options)
     scenes, faults = ([each for each in found if ("fault" in each) is wrong] for wrong in (False, True))
@@ -155,7 +161,7 @@ def main(options: Options) -> None:
         "false_accepts": sum(bool(each["false"]) for each in accepted),
         "faults_planted": len(faults),
         "faults_refused": sum(not fault["accepted"] for fault in faults),
-        "ranking_pearson": None,
+        "ranking_pearson": ranking_pearson(),
         "build_minutes": median("minutes"),
         "things": {key: sum(each[key] for each in accepted) for key in ("found", "missed", "stray")},
         "options": as_json(options),

@@ -1,13 +1,13 @@
 """Do twins built only from recorded films of Meta-World rank policies as the stand-in reality does?
 
 One rig (its exterior cameras found from films), one twin for each demonstration of a rigid-object task, every policy of
-the line-up in each twin and, from the same beginnings, in the stand-in reality. Twins see nothing of the simulator: a
+the line-up in each twin; the true rates are those of `benchmarks/ranking.py`. Twins see nothing of the simulator: a
 success is the moved thing (or, where none was moved, the tool) within 5 cm of where the demonstration's film left it.
 
     python benchmarks/twin_ranking.py [--each 8] [--only-tasks reach-v3 ...] [--processes 1]
 
 Resumable: what `--data` holds already is not recorded, built or run again. Figures go to
-docs/benchmarks/twin_ranking.json, the page with plots to docs/benchmarks/twin_ranking/validation.html.
+docs/benchmarks/twin_ranking.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,12 @@ from common import OUTPUT, REPOSITORY, as_json, in_own_process, write
 from workers.lineup import CONTROLS, LINEUP
 
 if TYPE_CHECKING:
-    from arena.contracts import Episode
-    from workers.cli.session import Session
+    from arena.contracts import Episode, FloatArray
 
 SEED, RIG_SEED = 2, 11
 """Of the demonstrations, which no policy was trained on, and of the episodes that show the rig."""
 RIG_KINDS = {"random": 2.0, "expert": 1.0}
+DRAWS = 2000
 RIGID = ("reach-v3", "push-v3", "pick-place-v3")
 
 
@@ -44,11 +44,17 @@ class Options:
 
     each: int = 8
     rig: int = 8
-    steps: int = 24
+    steps: int = 20
     batch: int = 8
     processes: int = 1
+    verify: bool = True
+    """Whether each twin is replayed and rehearsed, too."""
+    solve: bool = False
+    """Whether exterior cameras are found from the films, or taken from the dataset and checked."""
     width: int = 192
     height: int = 128
+    cameras: tuple[str, ...] = ("exterior_1", "wrist")
+    """Those that the policies look through."""
     only_tasks: tuple[str, ...] = RIGID
     only_policies: tuple[str, ...] = (*LINEUP, *CONTROLS)
     data: Path = REPOSITORY / "out" / "benchmark" / "twin-ranking"
@@ -78,18 +84,29 @@ def recorded(options: Options) -> None:
             record(options.only_tasks, each, seed, options.data / name, kinds=of, **how)  # type: ignore[arg-type]
 
 
-def episodes(options: Options, name: str) -> list[Episode]:
+def episodes(options: Options, name: str, each: int | None = None) -> list[Episode]:
+    """Of a recording: all of its episodes, or the first `each` of each task."""
     from arena.episodes.ingest import ingest
 
-    return list(ingest(options.data / name).episodes)
+    found = list(ingest(options.data / name).episodes)
+    return [one for one in found if each is None or int(one.metadata["index"]) < each]
 
 
 def rig_of(options: Options) -> Any:
+    """Built once, then read."""
+    from arena.contracts import InvalidInput
+    from real2sim.rig.kept import load_rig, save_rig
     from real2sim.rig.rig import RigSettings, build_rig
 
-    shown = episodes(options, "rig")
-    exterior = tuple(name for name in shown[0].cameras if name != "wrist")
-    return build_rig(shown, options.data / "rig-twin", RigSettings(solve=exterior), print)
+    folder = options.data / ("rig-solved" if options.solve else "rig-given")
+    try:
+        return load_rig(folder)
+    except InvalidInput:
+        shown = episodes(options, "rig")
+        exterior = tuple(name for name in shown[0].cameras if name != "wrist")
+        rig = build_rig(shown, folder, RigSettings(solve=exterior if options.solve else ()), print)
+        save_rig(folder, rig)
+        return rig
 
 
 def twins(options: Options) -> dict[str, Any]:
@@ -97,7 +114,7 @@ def twins(options: Options) -> dict[str, Any]:
     began = time.perf_counter()
     rig_of(options)
     rig_minutes = (time.perf_counter() - began) / 60
-    keys = [episode.id for episode in episodes(options, "films")]
+    keys = [episode.id for episode in episodes(options, "films", options.each)]
     wanted = [key for key in keys if not (options.data / "twins" / key / "built.json").is_file()]
     with ThreadPoolExecutor(options.processes) as pool:
         parts = [wanted[start :: options.processes] for start in range(options.processes)]
@@ -110,7 +127,7 @@ def twins(options: Options) -> dict[str, Any]:
 
     return {
         "twins": len(built),
-        "rehearsed": sum(each["rehearsed"] for each in built),
+        "rehearsed": sum(bool(each["rehearsed"]) for each in built),
         "object_cm": median("object_cm"),
         "goal_cm": median("goal_cm"),
         "size_pct": median("size_pct"),
@@ -134,17 +151,20 @@ def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
         twin = twin_of(rig, films[key], 96, 64)
         folder = options.data / "twins" / key
         shutil.rmtree(folder, ignore_errors=True)
-        save_twin(folder, twin)
+        save_twin(folder, seen_through(twin, options.cameras))
         seconds = time.perf_counter() - began
-        picture_of(replays_of(twin, rig, films[key]), folder / "replay.png")
-        rehearsed = rehearse(twin, films[key])
+        # They take as long as all the rest.
+        replayed = replays_of(twin, rig, films[key]) if options.verify else {}
+        rehearsed = rehearse(twin, films[key]) if options.verify else None
+        if replayed:
+            picture_of(replayed, folder / "replay.png")
         found = {
             "episode": key,
             "seconds": round(seconds, 1),
-            "rehearsed": rehearsed.succeeded,
-            "rehearsed_cm": round(100 * rehearsed.nearest, 2),
-            "tool_mm": round(1000 * rehearsed.tool_error, 1),
-            "psnr": round(min(each["psnr"] for each in twin.origin["replay"].values()), 2),
+            "rehearsed": rehearsed.succeeded if rehearsed else None,
+            "rehearsed_cm": round(100 * rehearsed.nearest, 2) if rehearsed else None,
+            "tool_mm": round(1000 * rehearsed.tool_error, 1) if rehearsed else None,
+            "psnr": round(min(each.psnr for each in replayed.values()), 2) if replayed else None,
             **truth_of(twin, films[key]),
         }
         (folder / "built.json").write_text(json.dumps(found))
@@ -152,15 +172,20 @@ def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
+def seen_through(twin: Any, cameras: Sequence[str]) -> Any:
+    """A twin without the exterior cameras that no policy looks through: drawing them would only take time."""
+    kept = {part: {name: each for name, each in getattr(twin, part).items() if name in cameras}
+            for part in ("exterior", "backdrops", "looks")}  # fmt: skip
+    return replace(twin, **kept)
+
+
 def truth_of(twin: Any, film: Episode) -> dict[str, Any]:
     """How far a twin is off, measured against the simulator, which nothing else here looks at."""
-    from real2sim.reality.record import episodes as record_again
     from real2sim.reality.simulator import Simulation
 
     simulation = Simulation(film.task)
     simulation.reset(int(film.metadata["reset_seed"]))
     thing, goal = simulation.observation[4:7].copy(), simulation.observation[36:39].copy()
-    del record_again
     apart = [np.linalg.norm(each.body_to_base[:3, 3] - thing) for each in twin.objects]
     nearest = int(np.argmin(apart)) if apart else None
     return {
@@ -193,50 +218,110 @@ def cameras(options: Options) -> dict[str, Any]:
 
 
 def agreement(options: Options) -> dict[str, Any]:
-    """All policies in the twins and, from the same beginnings, in the stand-in reality."""
-    from workers.cli.session import Session
-    from workers.orchestrate import EvaluationPlan, evaluate
-    from workers.registry import STAND_IN, pretrained
-    from workers.settings import Settings
+    """All policies in the twins against the stand-in reality, means over tasks, with intervals over twins' scenes.
 
-    policies = tuple(f"bc:{pretrained(name)}" if name in LINEUP else name for name in options.only_policies)
-    session = Session(Settings()).at_home(options.data / "store")
-    try:
-        shared: dict[str, Any] = {"policies": policies, "episodes": options.data / "scenes", "steps": options.steps,
-                                  "batch": options.batch, "judge": "truth"}  # fmt: skip
-        real = evaluate(session.context, EvaluationPlan(world=STAND_IN, **shared), session.run)
-        twin = evaluate(session.context, EvaluationPlan(world=str(options.data / "twins"), **shared), session.run)
-        return compared(session, twin["evaluation"], real["evaluation"], options)
-    finally:
-        session.close()
-
-
-def compared(session: Session, twin: str, real: str, options: Options) -> dict[str, Any]:
-    from arena.rollout import code_version
-    from arena.validation import validate
+    The true rates are those that `benchmarks/ranking.py` measured, of the same policies in the same tasks, from
+    demonstrations of the same seed (docs/benchmarks/ranking/validation.json): from more scenes than have a twin.
+    """
     from arena.validation.agreement import mmrv, pearson, spearman
-    from arena.validation.stored import stored_evaluator, stored_real
-    from workers.validation_page import write_validation
 
-    store = session.context.store
-    found = asdict(validate(evaluator=stored_evaluator(store, twin), real=stored_real(store, real), seed=0))
-    write_validation({**found, "code": code_version()}, OUTPUT / options.name)
-    cloned = [score for score in found["scores"] if score["policy"] in LINEUP]
-    sides = {side: np.array([score[side]["value"] for score in cloned]) for side in ("evaluator", "real")}
+    parts = [options.only_policies[start :: options.processes] for start in range(options.processes)]
+    with ThreadPoolExecutor(options.processes) as pool:
+        list(pool.map(lambda part: in_own_process(roll_some, options, part) if part else {}, parts))
+    rows = [row for policy in options.only_policies for row in json.loads(trials_file(options, policy).read_text())]
+    success = np.array([[[float(row["success"]) for row in rows if (row["policy"], row["task"]) == (policy, task)]
+                         for task in options.only_tasks] for policy in options.only_policies])  # fmt: skip
+    true = true_rates(options)
     measures = {"pearson": pearson, "spearman": spearman, "mmrv": mmrv}
+
+    def compared(twin: FloatArray, real: FloatArray) -> dict[str, float]:
+        return {name: float(of(evaluator=twin, real=real)) for name, of in measures.items()}
+
+    rng = np.random.default_rng(0)
+    scenes = success.shape[2]
+    # Policies share scenes, and a draw keeps what they share.
+    drawn = []
+    for _ in range(DRAWS):
+        rows_drawn = rng.integers(scenes, size=(len(options.only_tasks), scenes))
+        again = np.stack([success[:, task, chosen] for task, chosen in enumerate(rows_drawn)], axis=1)
+        drawn.append(compared(again.mean(axis=(1, 2)), true.mean(axis=1)))
+    found = compared(success.mean(axis=(1, 2)), true.mean(axis=1))
+    cloned = np.array([policy in LINEUP for policy in options.only_policies])
+    interval = np.nanpercentile([each["pearson"] for each in drawn], [2.5, 97.5])
     return {
-        **{name: found[name]["value"] for name in ("pearson", "spearman", "kendall", "mmrv", "optimism")},
-        "pearson_low": found["pearson"]["low"],
-        "pearson_high": found["pearson"]["high"],
-        "drop_one_min": found["drop_one"]["min"],
-        "policies": found["policies"],
-        "trials": sum(score["trials"]["real"] for score in found["scores"]),
-        "cloned_only": {name: round(float(of(**sides)), 4) for name, of in measures.items()},
-        "by_task": {t["task"]: {n: t[n]["value"] for n in ("pearson", "spearman", "mmrv", "optimism")}
-                    for t in found["tasks"]},
-        "scores": [{"policy": s["policy"], "twin": s["evaluator"]["value"], "true": s["real"]["value"]}
-                   for s in found["scores"]],
+        **{name: _rounded(value) for name, value in found.items()},
+        "pearson_low": _rounded(interval[0]),
+        "pearson_high": _rounded(interval[1]),
+        "policies": len(options.only_policies),
+        "trials": int(success.size),
+        "cloned_only": {
+            name: _rounded(value)
+            for name, value in compared(success[cloned].mean(axis=(1, 2)), true[cloned].mean(axis=1)).items()
+        },
+        "by_task": {
+            task: {name: _rounded(value) for name, value in compared(success[:, i].mean(axis=1), true[:, i]).items()}
+            for i, task in enumerate(options.only_tasks)
+        },
+        "scores": [
+            {
+                "policy": policy,
+                "twin": round(float(success[i].mean()), 4),
+                "true": round(float(true[i].mean()), 4),
+                "by_task": {task: [round(float(success[i, j].mean()), 4), round(float(true[i, j]), 4)]
+                            for j, task in enumerate(options.only_tasks)},
+            }
+            for i, policy in enumerate(options.only_policies)
+        ],
     }  # fmt: skip
+
+
+def true_rates(options: Options) -> FloatArray:
+    """`(policies, tasks)`, in [0, 1]."""
+    found = json.loads((OUTPUT / "ranking" / "validation.json").read_text())
+    rates = {(row["policy"], task["task"]): row["real"] for task in found["tasks"] for row in task["scores"]}
+    told = {key: value["value"] if isinstance(value, dict) else value for key, value in rates.items()}
+    return np.array([[told[policy, task] for task in options.only_tasks] for policy in options.only_policies])
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)
+
+
+def trials_file(options: Options, policy: str) -> Path:
+    return options.data / "trials" / f"{policy}-{options.steps}.json"
+
+
+def roll_some(options: Options, wanted: Sequence[str]) -> dict[str, Any]:
+    """What came of each policy in the twins; a file for each policy, whose trials are not run again."""
+    from arena.rollout import FailedRollout, run_rollouts
+    from arena.scenes import scene_from_episode
+    from real2sim.twin.bundle import twin_sha256
+    from real2sim.twin.world import VERSION, TwinWorld
+    from workers.registry import Workshop, pretrained
+
+    shop, folder = Workshop(), options.data / "twins"
+    world = TwinWorld.load(folder)
+    scenes = [scene_from_episode(one, 0, fps=one.fps) for one in episodes(options, "scenes", options.each)]
+    twins = {scene.id: f"{VERSION} {twin_sha256(folder / scene.episode_id)}" for scene in scenes}
+    for policy in wanted:
+        file = trials_file(options, policy)
+        kept = json.loads(file.read_text()) if file.is_file() else []
+        rows = [row for row in kept if row["twin"] == twins.get(row["scene"])]
+        missing = [one for one in scenes if one.id not in {row["scene"] for row in rows}]
+        made = shop.policy(f"bc:{pretrained(policy)}" if policy in LINEUP else policy)
+        for start in range(0, len(missing), options.batch):
+            batch = missing[start : start + options.batch]
+            rolled = run_rollouts(world, [made.create() for _ in batch], batch, [0] * len(batch), steps=options.steps)
+            for one, scene in zip(rolled, batch, strict=True):
+                if isinstance(one, FailedRollout):
+                    raise one.error
+                rows.append({"policy": policy, "task": scene.task, "scene": scene.id, "success": bool(one.success),
+                             "twin": twins[scene.id]})  # fmt: skip
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(rows))
+        print(policy, np.mean([row["success"] for row in rows]), flush=True)
+    world.close()
+    return {}
 
 
 if __name__ == "__main__":

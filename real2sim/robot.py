@@ -73,8 +73,12 @@ class ArmKinematics:
         for row, pose in enumerate(np.asarray(cartesian_position, dtype=np.float64)):
             joints = self.nearest(pose, joints)
             error = self._error(joints, pose[:3], Rotation.from_euler("xyz", pose[3:]))
-            if np.linalg.norm(error[:3]) > REACHED[0] or np.linalg.norm(error[3:]) > REACHED[1]:
-                left = f"{100 * np.linalg.norm(error[:3]):.1f} cm and {np.linalg.norm(error[3:]):.2f} rad are left"
+            if (
+                np.linalg.norm(error[:3]) > REACHED[0]
+                or np.linalg.norm(error[3:]) > REACHED[1] * self.robot.turn_weight
+            ):
+                turn = np.linalg.norm(error[3:]) / self.robot.turn_weight
+                left = f"{100 * np.linalg.norm(error[:3]):.1f} cm and {turn:.2f} rad are left"
                 raise InvalidInput(f"the {self._name} does not reach pose {row} from its joints before it: {left}")
             found[row] = joints
         return found
@@ -105,10 +109,10 @@ class ArmKinematics:
         return joints
 
     def _error(self, joints: FloatArray, position: FloatArray, turn: Rotation) -> FloatArray:
-        """`(6,)`, m and rad, in the base frame: how far it still is. Leaves the model at `joints`."""
+        """`(6,)`, m and weighted rad, in the base frame: how far it still is. Leaves the model at `joints`."""
         at, rotation = self.forward_matrix(joints[None])
         missing = (turn * Rotation.from_matrix(rotation[0]).inv()).as_rotvec()
-        return np.concatenate([position - at[0], missing])
+        return np.concatenate([position - at[0], self.robot.turn_weight * missing])
 
     def _jacobian(self, joints: FloatArray) -> FloatArray:
         """`(6, 7)`, of the tool's position and rotation."""
@@ -116,6 +120,7 @@ class ArmKinematics:
         mujoco.mj_comPos(self._model, self._data)
         jacobian = np.zeros((6, self._model.nv))
         mujoco.mj_jac(self._model, self._data, jacobian[:3], jacobian[3:], at[0], self._body)
+        jacobian[3:] *= self.robot.turn_weight
         return jacobian[:, self._dofs]
 
 

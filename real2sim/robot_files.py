@@ -13,8 +13,10 @@ from real2sim.engine import mujoco
 
 @dataclass(frozen=True)
 class RobotFiles:
-    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`. Bodies of `stand` are
-    left out: what a robot stands on is for the scene to show, which may hide it behind a table."""
+    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`.
+
+    Bodies of `stand` are left out: what a robot stands on is for the scene to show, which may hide it behind a table.
+    """
 
     model: Path
     gripper: Path | None = None

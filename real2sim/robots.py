@@ -21,7 +21,7 @@ FLANGE_OFFSET = 0.107
 
 @dataclass(frozen=True)
 class Gripper:
-    """`closed` has the position of every joint of the gripper when it is closed, in rad or m; all are 0 when it is open.
+    """`closed` has the position of each of the gripper's joints when it is closed, in rad or m; open, all are 0.
 
     `motors` are those of them with a motor of their own; the others follow the first motor. A motor pulls with
     `stiffness` and `damping` (N or Nm per m or rad), by at most `force`. `armature` and `friction` are each joint's own
@@ -41,10 +41,12 @@ class Gripper:
 class Robot:
     """One kind of robot, as its datasets know it.
 
-    `names` is what datasets call it. `joints` are its arm's, in the order of `joint_position`. What `cartesian_position`
-    says is the pose `tool` `(4, 4)`, in the frame of the body `tool_body`. Geoms of `visual_group` are looked at; `sites`
-    says whether its sites are, too. `torque` `(7,)` Nm is what its motors give. `shoulder` `(3,)` and `reach` m are the
-    middle and the radius of all that it can touch. The wrist camera goes with the tool; a `level_camera` does not turn with it. `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
+    `names` is what datasets call it. `joints` are its arm's, in the order of `joint_position`. `cartesian_position` is
+    the pose `tool` `(4, 4)` in the frame of the body `tool_body`. Geoms of `visual_group` are looked at; `sites` says
+    whether its sites are, too. `torque` `(7,)` Nm is what its motors give. `shoulder` `(3,)` and `reach` m are the
+    middle and the radius of all that it can touch; `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
+    The wrist camera goes with the tool; a `level_camera` does not turn with it. Of a pose out of reach, a rad counts as
+    `turn_weight` m.
     """
 
     names: tuple[str, ...]
@@ -60,6 +62,7 @@ class Robot:
     visual_group: int = 1
     sites: bool = False
     level_camera: bool = False
+    turn_weight: float = 1.0
 
     @property
     def name(self) -> str:
@@ -131,6 +134,8 @@ SAWYER = Robot(
     # Its claws' tips are marked by them.
     sites=True,
     level_camera=True,
+    # What puts it where its recordings come to rest that were told to go too far: within 5 mm and 0.6 degrees.
+    turn_weight=0.4,
 )
 """Meta-World's: Rethink's Sawyer with two sliding claws."""
 

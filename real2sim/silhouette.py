@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import weakref
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
 from real2sim.joints import JointSetter
+from real2sim.meshes import simplify
 from real2sim.robot_files import load_robot
-from real2sim.robots import PANDA, Robot
+from real2sim.robots import PANDA, Robot, robot_named
 
 EYE = "eye"
 NEAR, FAR = 0.02, 20.0
@@ -97,10 +100,11 @@ def add_eye(spec: Any) -> None:
 class RobotSilhouette:
     """A robot alone, in its base frame, from any camera of one picture size."""
 
-    def __init__(self, width: int, height: int, robot: Robot = PANDA) -> None:
-        spec = load_robot(robot.files())
-        add_eye(spec)
-        self.model = spec.compile()
+    def __init__(self, width: int, height: int, robot: Robot = PANDA, detail: float = 0.0) -> None:
+        """Of its meshes, what is smaller than `detail` m is left out."""
+        self.model = copy.copy(_compiled(robot.name))
+        for mesh in range(self.model.nmesh if detail else 0):
+            simplify(self.model, mesh, detail)
         self.data = mujoco.MjData(self.model)
         self.width, self.height = width, height
         self.kind = robot
@@ -136,6 +140,14 @@ class RobotSilhouette:
 
     def close(self) -> None:
         self._eye.close()
+
+
+@cache
+def _compiled(name: str) -> Any:
+    """A robot's model with an eye in it: reading its meshes takes seconds."""
+    spec = load_robot(robot_named(name).files())
+    add_eye(spec)
+    return spec.compile()
 
 
 def looking_at(position: FloatArray, target: FloatArray, roll: float = 0.0) -> FloatArray:

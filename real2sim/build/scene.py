@@ -50,7 +50,7 @@ def prepare(
     arm: Robot,
     robots: Mapping[str, FloatArray],
 ) -> Prepared:
-    """`robots` are, of `arm`, the static cameras' `freespace.robot_depths`. Every seventh view of the wrist is held out."""
+    """`robots` are, of `arm`, the static cameras' `freespace.robot_depths`. Every seventh wrist view is held out."""
     moving = [view for view in views if view.name.startswith("wrist/")]
     held_out = moving[3::HELD_OUT_EVERY]
     kept = [view for view in views if all(view is not other for other in held_out)]

@@ -42,7 +42,7 @@ def replay(twin: Twin, episode: Episode) -> dict[str, Replay]:
     instants = [Instant(joints[t], float(gripper[t]), poses) for t in chosen]
     real = {name: episode.cameras[name].read()[chosen] for name in twin.cameras}
     robot = TwinPictures(twin)
-    looks = {name: _look(robot.robot(name, instants), frames) for name, frames in real.items()}
+    looks = {name: look_of(robot.robot(name, instants), frames) for name, frames in real.items()}
     robot.close()
     drawn = _frames(replace(twin, looks=looks), instants)
     return {
@@ -93,7 +93,7 @@ def picture_of(replays: Mapping[str, Replay], path: Path, columns: int = 6) -> N
     Image.fromarray(np.concatenate(rows)).save(path)
 
 
-def _look(robot: RobotImages, real: Frames) -> Look:
+def look_of(robot: RobotImages, real: Frames) -> Look:
     if robot.mask.sum() < LEAST_ROBOT:
         return Look()
     # Values in order, not pixel by pixel: the lights are not the real ones, so a link's bright side may be another one,

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from arena.contracts import FloatArray, Frames
+from arena.contracts import Frames
 from real2sim.camera import Camera
 from real2sim.engine import mujoco
+from real2sim.meshes import simplify
 from real2sim.silhouette import OPENCV_TO_OPENGL, looking_at
 
 _FREE_CAMERAS = MappingProxyType({"exterior_1": -50.0, "exterior_2": -130.0})
@@ -115,27 +116,5 @@ def _for_pictures(model: Any, height: int, width: int, detail: float) -> Any:
     if detail > 0:
         pictured.vis.quality.numslices, pictured.vis.quality.numstacks = 16, 8  # of spheres; half of MuJoCo's
         for mesh in meshes:
-            _simplify(pictured, mesh, detail * pixel)
+            simplify(pictured, mesh, detail * pixel)
     return pictured
-
-
-def _simplify(model: Any, mesh: int, cell: float) -> None:
-    """Merge a mesh's vertices in cubes of `cell` m and drop the triangles that vanish, in place.
-
-    Vertex clustering: Rossignac and Borrel, Multi-resolution 3D approximations, 1993.
-    """
-    first, count = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
-    start = int(model.mesh_vertadr[mesh])
-    vertices: FloatArray = model.mesh_vert[start : start + int(model.mesh_vertnum[mesh])]
-    faces = model.mesh_face[first : first + count]
-    cubes = np.round(vertices / cell).astype(np.int64)
-    _, representative, cluster = np.unique(cubes, axis=0, return_index=True, return_inverse=True)
-    merged = cluster.reshape(-1)[faces]
-    solid = (merged[:, 0] != merged[:, 1]) & (merged[:, 1] != merged[:, 2]) & (merged[:, 2] != merged[:, 0])
-    _, unique = np.unique(np.sort(merged[solid], axis=1), axis=0, return_index=True)
-    kept = np.flatnonzero(solid)[np.sort(unique)]
-    # Each face keeps the normals and texture coordinates of its own corners.
-    for array in (model.mesh_facenormal, model.mesh_facetexcoord):
-        array[first : first + len(kept)] = array[first : first + count][kept]
-    faces[: len(kept)] = representative[merged[kept]]
-    model.mesh_facenum[mesh] = len(kept)

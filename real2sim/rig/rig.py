@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
 
 from arena.contracts import ActionSpace, Episode, FloatArray, Frames, InvalidInput
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, episode_key
 from real2sim.build.scene import fit_here, fit_scene, prepare
+from real2sim.build.verify import look_of
 from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
@@ -23,14 +26,23 @@ from real2sim.robot import ArmKinematics
 from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
+from real2sim.splats.planar import pixel_rays, plane_texture
 from real2sim.splats.ply import read_ply, write_ply
+from real2sim.splats.start import start_from_points
 from real2sim.splats.views import View
-from real2sim.twin.bundle import servo_facts, servo_of
+from real2sim.twin.bundle import look_from, servo_facts, told_of
 from real2sim.twin.control import GripperServo, Servo, identify_gripper, identify_tool_servo
 from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
+from real2sim.twin.render import Backdrop, Look, RobotImages
 from real2sim.twin.support import SupportPlane
 from real2sim.twin.table import TableSettings, find_table
 
+SPACING, SMOOTH, OPACITY, BEYOND = 0.008, 0.6, 0.95, 0.15
+"""Of the table's Gaussians: metres between them, their size in parts of that, their opacity, and metres around what two
+views agree about."""
+LEVEL = 1e-3
+"""Cost of a tilt, per square degree: one rig's base and table are level within a fraction of it."""
+LOOK_FRAMES = 24
 MOSTLY_FREE = 0.35
 AROUND_THING = 0.05
 """Metres around a thing that pictures of the empty scene leave out."""
@@ -42,7 +54,9 @@ MOST_UNEXPLAINED = 0.03
 
 @dataclass(frozen=True)
 class RigSettings:
-    """`frames` of each episode are pooled to find cameras and plates, `wrist_frames` of all of them fitted in `steps`.
+    """`frames` of each episode are pooled to find cameras and plates, `wrist_frames` of all of them show the
+    table from above; Gaussians of the scene are fitted to them in `steps`, or, where that is 0, the table's texture is
+    what there is: exterior cameras show their own plates.
 
     Cameras that the dataset knows are taken from there and checked, but those of `solve`, which are found from the
     films.
@@ -50,7 +64,7 @@ class RigSettings:
 
     frames: int = 10
     wrist_frames: int = 40
-    steps: int = 600
+    steps: int = 0
     seed: int = 0
     solve: tuple[str, ...] = ()
 
@@ -68,7 +82,22 @@ class Rig:
     background: Gaussians
     servo: Servo
     gripper: GripperServo
+    looks: Mapping[str, Look]
     gates: tuple[Gate, ...]
+
+    def backdrops(self, width: int, height: int) -> dict[str, Backdrop]:
+        """The exterior cameras' empty pictures in another size, with the table's depth."""
+        found = {}
+        for name, camera in self.exterior.items():
+            image = Image.fromarray(self.empty[name]).resize((width, height), Image.Resampling.BOX)
+            small = camera.resized(width, height)
+            rays, position = pixel_rays(small), small.camera_to_base[:3, 3]
+            towards = rays @ self.plane.normal
+            depth = (self.plane.height - position @ self.plane.normal) / np.where(towards < -1e-6, towards, np.nan)
+            points = position + np.nan_to_num(depth)[..., None] * rays
+            on_table = np.isfinite(depth) & self.plane.covers(points.reshape(-1, 3)).reshape(depth.shape)
+            found[name] = Backdrop(np.asarray(image), np.where(on_table, depth, np.inf))
+        return found
 
     def cameras_at(self, joint_position: FloatArray) -> dict[str, Camera]:
         """All cameras in the base frame, of joints `(7,)` rad."""
@@ -112,7 +141,8 @@ class _Maker:
         plane, views = self._table(views)
         background = self._background(views, plane, exterior)
         return Rig(
-            self._robot, exterior, wrist, empty, plane, background, servo, gripper, tuple(self._ledger.gates)
+            self._robot, exterior, wrist, empty, plane, background, servo, gripper,
+            self._looks({**exterior, WRIST: wrist}), tuple(self._ledger.gates),
         )  # fmt: skip
 
     def _exterior(self, name: str) -> Camera:
@@ -140,7 +170,7 @@ class _Maker:
         known = calibrated(self._pool.metadata).get(WRIST)
         if known is None:
             raise InvalidInput(
-                f"{self._pool.id} does not say where its wrist camera is: a rig's twin needs it in the episodes' metadata"
+                f"{self._pool.id} does not say where its wrist camera is: a rig's twin needs that in the metadata"
             )
         return known
 
@@ -148,8 +178,11 @@ class _Maker:
         told = [one for one in self._episodes if one.action and one.action.space is ActionSpace.CARTESIAN_POSITION]
 
         def identify() -> tuple[dict[str, Any], list[Gate]]:
-            servo = identify_tool_servo([(one.action.values[:, :6], one.cartesian_position) for one in told if one.action],
-                                        self._pool.fps)  # fmt: skip
+            kinematics = ArmKinematics(self._robot)
+            servo = identify_tool_servo(
+                [(_within_reach(one, kinematics), np.asarray(one.cartesian_position)[:, :3]) for one in told],
+                self._pool.fps,
+            )
             grips = [(one.action.values[:, 6], np.asarray(one.gripper_position)[:, 0]) for one in told if one.action]
             gripper = identify_gripper(grips, self._pool.fps)
             reason = "" if servo.residual <= MOST_UNEXPLAINED else "the actions are not what this arm was told"
@@ -162,7 +195,7 @@ class _Maker:
             return Servo(), GripperServo()
         facts = self._ledger.run("control", identify)
         self._ledger.insist("control")
-        return servo_of(facts["servo"]), GripperServo(**{k: v for k, v in facts["gripper"].items() if v is not None})
+        return Servo(**told_of(facts["servo"])), GripperServo(**told_of(facts["gripper"]))
 
     def _views(self, exterior: Mapping[str, Camera], wrist: Camera, empty: Mapping[str, Frames]) -> list[View]:
         """The empty pictures of exterior cameras, and the wrist's frames far apart, things left out of them."""
@@ -210,7 +243,7 @@ class _Maker:
     def _table(self, views: list[View]) -> tuple[SupportPlane, list[View]]:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             # The cameras are well known: none is moved.
-            table = find_table(views, settings=TableSettings(rounds=0))
+            table = find_table(views, settings=TableSettings(rounds=0, level=LEVEL))
             plane = {
                 **asdict(table.plane),
                 "normal": table.plane.normal.tolist(),
@@ -221,10 +254,38 @@ class _Maker:
         facts = self._ledger.run("table", compute)["plane"]
         return SupportPlane(**{**facts, **{key: np.array(facts[key]) for key in ("normal", "outline")}}), views
 
+    def _looks(self, cameras: Mapping[str, Camera]) -> dict[str, Look]:
+        """The cameras' colours of the robot, in the pooled frames."""
+
+        def fit() -> tuple[dict[str, Any], list[Gate]]:
+            rows = np.unique(np.linspace(0, len(self._pool) - 1, LOOK_FRAMES).astype(int))
+            joints, grips = (
+                np.asarray(self._pool.joint_position)[rows],
+                np.asarray(self._pool.gripper_position)[rows, 0],
+            )
+            mounts = mount_poses(joints, ArmKinematics(self._robot))
+            found = {}
+            for name, camera in cameras.items():
+                robot = RobotSilhouette(camera.width, camera.height, self._robot)
+                placed = [wrist_camera_at(camera, mount) if name == WRIST else camera for mount in mounts]
+                drawn = [robot.picture(at, q, g) for at, q, g in zip(placed, joints, grips, strict=True)]
+                robot.close()
+                depth = np.stack([each for _, each in drawn]).astype(np.float64)
+                images = RobotImages(np.stack([each for each, _ in drawn]), depth, np.isfinite(depth))
+                film = self._pool.cameras[name].read()[rows]
+                found[name] = asdict(look_of(images, film))
+            return found, []
+
+        return {name: look_from(facts) for name, facts in self._ledger.run("looks", fit).items()}
+
     def _background(self, views: list[View], plane: SupportPlane, exterior: Mapping[str, Camera]) -> Gaussians:
         file, checkpoint = self._ledger.path("background.ply"), self._ledger.path("fit.safetensors")
 
         def compute() -> tuple[dict[str, Any], list[Gate]]:
+            if not self._settings.steps:
+                scene = table_gaussians(views, plane)
+                write_ply(file, scene)
+                return {"gaussians": len(scene)}, []
             robots = {name: robot_depths(self._pool, camera) for name, camera in exterior.items()}
             prepared = prepare(views, plane, (), self._robot, robots)
             scene, quality = fit_scene(prepared, robots, lambda p: fit_here(p, self._settings.steps, checkpoint))
@@ -236,6 +297,23 @@ class _Maker:
         self._ledger.run("scene", compute)
         self._ledger.insist("scene")
         return read_ply(file)
+
+
+def table_gaussians(views: Sequence[View], plane: SupportPlane) -> Gaussians:
+    """The table and what is seen beyond its edge, flat on its plane, in the medians of the views' colours."""
+    low, high = plane.outline.min(axis=0) - BEYOND, plane.outline.max(axis=0) + BEYOND
+    texture = plane_texture(views, plane.normal, plane.height, np.stack([low, high]), None, SPACING)
+    flat = start_from_points(texture.points[texture.known], texture.colors[texture.known].clip(0, 1), 0, OPACITY)
+    return replace(flat, log_scales=torch.full_like(flat.log_scales, float(np.log(SMOOTH * SPACING))))
+
+
+def _within_reach(episode: Episode, kinematics: ArmKinematics) -> FloatArray:
+    """`(T, 3)` m: where the tool was told to be, as near to it as the arm's joints let it come."""
+    assert episode.action is not None
+    assert episode.joint_position is not None
+    rows = zip(np.asarray(episode.action.values), np.asarray(episode.joint_position), strict=True)
+    nearest = np.stack([kinematics.nearest(row[:6], joints) for row, joints in rows])
+    return kinematics.forward_matrix(nearest)[0]
 
 
 def _around(camera: Camera, things: FloatArray) -> FloatArray:

@@ -13,14 +13,13 @@ from scipy.ndimage import binary_dilation
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.build.scene import things_points
 from real2sim.build.verify import Replay, replay
-from real2sim.cameras.exterior import recorded
 from real2sim.rig.rig import Rig
 from real2sim.rig.shapes import Outlined, patch, placed
 from real2sim.rig.shapes import outline as outline_of
 from real2sim.rig.sights import Sight, Spotted, spot
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
-from real2sim.splats.gaussians import Gaussians, merge
+from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.raster import rasterize
 from real2sim.splats.start import start_from_points
 from real2sim.splats.views import View
@@ -32,14 +31,15 @@ from real2sim.twin.pictures import WRIST
 from real2sim.twin.solid_fit import plane_frame
 from real2sim.twin.things import twin_object
 
-OPAQUE = 0.97
+OPAQUE, FINER = 0.97, 0.6
+"""Of a thing's Gaussians: their opacity, and their size in parts of their distance."""
 ALIKE = 0.35
 """Distance of colours in [0, 1] below which a pixel may show a thing."""
 LEAST_MOVED = 0.03
 """Metres."""
-LEAST_AGREEMENT, BETTER = 0.35, 0.1
+LEAST_AGREEMENT, BETTER, STAYED = 0.35, 0.1, 0.5
 """Of a thing where it was left: intersection over union with what shows it, and by how much that is more than with
-where it was."""
+where it was. One that agrees with where it was by more than the last of them stayed."""
 
 
 @dataclass(frozen=True)
@@ -66,67 +66,60 @@ def twin_of(rig: Rig, episode: Episode, width: int, height: int) -> Twin:
     """
     if robot_named(episode.robot) is not rig.robot:
         raise InvalidInput(f"{episode.id} is of a {episode.robot!r}, its rig has a {rig.robot.name!r}")
-    recorded(episode, WRIST)
-    standing = _standing(rig, episode)
+    if episode.joint_position is None:
+        raise InvalidInput(f"{episode.id} has no joint positions: a twin needs the robot's joints in rad")
+    robot = RobotSilhouette(rig.wrist.width, rig.wrist.height, rig.robot)
+    try:
+        first, last = (sights_at(rig, robot, episode, frame) for frame in (0, len(episode) - 1))
+    finally:
+        robot.close()
+    standing = _standing(rig, episode, first, last)
     moved = [each for each in standing if each.left is not None]
     marks = [each for each in standing if _is_mark(each, moved)]
     solid = [each for each in standing if all(each is not mark for mark in marks)]
-    looks_of = {each.thing.name: _coat(each, rig, episode) for each in standing}
-    in_base = [looks_of[each.thing.name].transformed(torch.from_numpy(each.thing.body_to_base)) for each in marks]
-    twin = Twin(
-        background=merge([rig.background, *in_base]),
-        objects=tuple(each.thing for each in solid),
-        splats={each.thing.name: looks_of[each.thing.name] for each in solid},
+    looks_of = {each.thing.name: _coat(each, first) for each in standing}
+    return Twin(
+        background=rig.background,
+        objects=tuple(replace(each.thing, solid=any(each is one for one in solid)) for each in standing),
+        splats=looks_of,
         plane=rig.plane,
-        exterior=rig.exterior,
-        wrist=rig.wrist,
+        exterior={name: camera.resized(width, height) for name, camera in rig.exterior.items()},
+        wrist=rig.wrist.resized(width, height),
+        looks=rig.looks,
         beginning=_beginning(episode),
         servo=rig.servo,
         gripper=rig.gripper,
+        backdrops=rig.backdrops(width, height),
         goal=_goal(episode, [each for each in moved if each in solid]),
         origin={
             "episode": episode.id,
             "source": asdict(episode.source),
             "gates": [asdict(gate) for gate in rig.gates],
-            "marks": [each.place.tolist() for each in marks],
         },
-    )
-    replays = replay(twin, episode)
-    measures = {name: {"psnr": each.psnr, "ssim": each.ssim} for name, each in replays.items()}
-    return replace(
-        twin,
-        looks={name: each.look for name, each in replays.items()},
-        exterior={name: camera.resized(width, height) for name, camera in rig.exterior.items()},
-        wrist=rig.wrist.resized(width, height),
-        origin={**twin.origin, "replay": measures},
     )
 
 
 def replays_of(twin: Twin, rig: Rig, episode: Episode) -> dict[str, Replay]:
     """The recorded joints in the twin, in pictures of the episode's own size."""
-    return replay(replace(twin, exterior=rig.exterior, wrist=rig.wrist), episode)
+    backdrops = rig.backdrops(rig.wrist.width, rig.wrist.height)
+    return replay(replace(twin, exterior=rig.exterior, wrist=rig.wrist, backdrops=backdrops), episode)
 
 
-def sights_at(rig: Rig, episode: Episode, frame: int) -> dict[str, Sight]:
+def sights_at(rig: Rig, robot: RobotSilhouette, episode: Episode, frame: int) -> dict[str, Sight]:
     """What all cameras show at a frame, with the empty rig as each sees it."""
     joints, grip = np.asarray(episode.joint_position)[frame], float(np.asarray(episode.gripper_position)[frame, 0])
     cameras = rig.cameras_at(joints)
     with torch.no_grad():
         below = to_uint8(rasterize(rig.background, [cameras[WRIST]]).color[0])
     sights = {}
-    robot = RobotSilhouette(cameras[WRIST].width, cameras[WRIST].height, rig.robot)
-    try:
-        for name in (*sorted(rig.exterior), WRIST):
-            film = episode.cameras[name].read(frame, frame + 1)[0]
-            depth = robot.depth(cameras[name], joints, grip)
-            sights[name] = Sight(cameras[name], film, below if name == WRIST else rig.empty[name], depth)
-    finally:
-        robot.close()
+    for name in (*sorted(rig.exterior), WRIST):
+        film = episode.cameras[name].read(frame, frame + 1)[0]
+        depth = robot.depth(cameras[name], joints, grip)
+        sights[name] = Sight(cameras[name], film, below if name == WRIST else rig.empty[name], depth)
     return sights
 
 
-def _standing(rig: Rig, episode: Episode) -> list[Standing]:
-    first, last = sights_at(rig, episode, 0), sights_at(rig, episode, len(episode) - 1)
+def _standing(rig: Rig, episode: Episode, first: Mapping[str, Sight], last: Mapping[str, Sight]) -> list[Standing]:
     exterior = {name: sight for name, sight in first.items() if name != WRIST}
     spotted = spot(exterior)
     tool = np.asarray(episode.cartesian_position)[-1, :3]
@@ -156,14 +149,16 @@ def _left(
         return None, 0.0
     solid = outlined.fit.solid
     start = thing.body_to_base[:3, 3]
-    stayed = placed(solid, start, patches, frame)
-    went = max((placed(solid, tool - [0, 0, drop], patches, frame) for drop in (0.0, 0.03, 0.06)), key=lambda p: p[1])
-    best = max(stayed, went, key=lambda each: each[1])
-    moved = np.linalg.norm(best[0] - start) > LEAST_MOVED and best[1] > LEAST_AGREEMENT
     at = frame[:3, :3].T @ (start - frame[:3, 3])
-    unmoved = float(np.mean([each.agreement(replace(solid, x=float(at[0]), y=float(at[1])), float(at[2]) - solid.height / 2)
-                             for each in patches]))  # fmt: skip
-    return (best[0], best[1]) if moved and best[1] > unmoved + BETTER else (None, unmoved)
+    here = replace(solid, x=float(at[0]), y=float(at[1]))
+    unmoved = float(np.mean([each.agreement(here, float(at[2]) - solid.height / 2) for each in patches]))
+    if unmoved > STAYED:
+        return None, unmoved
+    # What was moved is most likely in or under the gripper; else it was pushed.
+    starts = [tool - [0, 0, 0.04], start]
+    place, agreement = max((placed(solid, each, patches, frame) for each in starts), key=lambda found: found[1])
+    moved = np.linalg.norm(place - start) > LEAST_MOVED and agreement > max(LEAST_AGREEMENT, unmoved + BETTER)
+    return (place, agreement) if moved else (None, unmoved)
 
 
 def _shows(sight: Sight, colour: FloatArray, rivals: Sequence[FloatArray]) -> NDArray[np.bool_]:
@@ -195,9 +190,8 @@ def _goal(episode: Episode, moved: Sequence[Standing]) -> Goal:
     return Goal("", (float(x), float(y), float(z)))
 
 
-def _coat(each: Standing, rig: Rig, episode: Episode) -> Gaussians:
+def _coat(each: Standing, sights: Mapping[str, Sight]) -> Gaussians:
     """A thing's Gaussians in its own frame, coloured by the first frame's pictures of it."""
-    sights = sights_at(rig, episode, 0)
     views = [
         View(sight.camera, sight.frame, each.spotted.blobs[name].pixels if name in each.spotted.blobs else
              _shows(sight, each.spotted.colour, []), name)
@@ -205,7 +199,12 @@ def _coat(each: Standing, rig: Rig, episode: Episode) -> Gaussians:
     ]  # fmt: skip
     points, colors = things_points([each.thing], views)
     base_to_body = np.linalg.inv(each.thing.body_to_base)
-    return start_from_points(points @ base_to_body[:3, :3].T + base_to_body[:3, 3], colors, degree=0, opacity=OPAQUE)
+    local = points @ base_to_body[:3, :3].T + base_to_body[:3, 3]
+    coat = start_from_points(local, colors, degree=0, opacity=OPAQUE)
+    coat = replace(coat, log_scales=coat.log_scales + float(np.log(FINER)))
+    # Together, Gaussians cover up to three of their deviations beyond their middles: those are that far inside.
+    inside = 1 - 6 * float(coat.scales.median()) / float(each.thing.size.min())
+    return replace(coat, means=coat.means * max(inside, 0.5))
 
 
 def _beginning(episode: Episode) -> Beginning:

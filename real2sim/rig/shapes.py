@@ -16,13 +16,14 @@ from real2sim.twin.solid_fit import FittedSolid, plane_frame
 from real2sim.twin.solids import SHAPES, Shape, Solid
 from real2sim.twin.support import SupportPlane
 
-DRAWS, ELITE, ROUNDS = 32, 8, 12
+DRAWS, ELITE, ROUNDS = 24, 6, 10
 SMALLEST, LARGEST = 0.015, 0.2
 SIMPLER = 0.02
 """What a shape with more freedom has to agree better by (of 1): a ball before a cylinder, a cylinder before a box."""
 STANDING = 0.012
 """Metres between a thing and the table below which it stands on it."""
-_SUB = np.array([-0.25, 0.25])
+_SUB = (0.0,)
+"""Pixels from a pixel's middle where its rays are, along each axis: outlines are of whole pixels anyway."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Outlined:
 
 @dataclass(frozen=True)
 class Patch:
-    """Pixels around a thing: rays `(4 N, 3)` in the plane's frame, four a pixel, which of the `N` are `mine` and which
+    """Pixels around a thing: rays `(N, 3)` in the plane's frame, which of the `N` are `mine` and which
     say nothing, because the robot or something else is there."""
 
     origin: FloatArray
@@ -48,7 +49,7 @@ class Patch:
         """Intersection over union, shares of pixels counted."""
         origins = np.broadcast_to(self.origin - [0, 0, lifted], self.rays.shape)
         hit, _ = solid.hit(origins, self.rays)
-        share = hit.reshape(4, -1).mean(axis=0)[~self.silent]
+        share = hit.reshape(len(_SUB) ** 2, -1).mean(axis=0)[~self.silent]
         mine = self.mine[~self.silent]
         both, either = np.minimum(share, mine).sum(), np.maximum(share, mine).sum()
         return float(both / max(either, 1.0))
@@ -58,8 +59,9 @@ def patch(camera: Camera, frame: FloatArray, mine: NDArray[np.bool_], silent: ND
     """Of a picture: what is within 1.5 times of the patch, in the frame `(4, 4)` of the plane."""
     rows, columns = np.nonzero(mine)
     reach = max(6, int(0.75 * max(np.ptp(rows), np.ptp(columns))))
-    window = (slice(max(rows.min() - reach, 0), rows.max() + reach + 1),
-              slice(max(columns.min() - reach, 0), columns.max() + reach + 1))  # fmt: skip
+    height, width = mine.shape
+    window = (slice(max(rows.min() - reach, 0), min(rows.max() + reach + 1, height)),
+              slice(max(columns.min() - reach, 0), min(columns.max() + reach + 1, width)))  # fmt: skip
     down, across = np.mgrid[window]
     rays = []
     for dy in _SUB:

@@ -70,7 +70,7 @@ class Arm:
     def __init__(
         self, model: Any, data: Any, servo: Servo, robot: Robot = PANDA, gripper: GripperServo | None = None
     ) -> None:
-        self._model, self._data, self.servo = model, data, servo
+        self._model, self._data, self._servo = model, data, servo
         self._limit, self._grip = robot.torque, gripper or GripperServo()
         joints = [model.joint(PREFIX + name) for name in robot.joints]
         self._places = np.array([joint.qposadr[0] for joint in joints])
@@ -118,7 +118,7 @@ class Arm:
 
     def _act(self, target: FloatArray) -> None:
         """One time step towards `target` `(7,)` rad."""
-        model, data, servo = self._model, self._data, self.servo
+        model, data, servo = self._model, self._data, self._servo
         mujoco.mj_step1(model, data)
         error, speed = target - data.qpos[self._places], data.qvel[self._dofs]
         self._wanted[self._dofs] = servo.frequency**2 * error - 2 * servo.damping * servo.frequency * speed

@@ -28,7 +28,7 @@ from real2sim.twin.color import ColorResponse
 from real2sim.twin.control import GripperServo, Servo
 from real2sim.twin.goal import Goal
 from real2sim.twin.objects import Guess, TwinObject
-from real2sim.twin.render import Look
+from real2sim.twin.render import Backdrop, Look
 from real2sim.twin.solids import SHAPES, Shape
 from real2sim.twin.support import SupportPlane
 
@@ -58,7 +58,9 @@ class Twin:
 
     `background` are its Gaussians, `splats` each object's in its body's frame, by the names of `objects`. `exterior`
     are static cameras; of `wrist`, `camera_to_base` is its pose in the flange's frame (hand-eye), and it is None where
-    the episode has no wrist camera. `looks` are the cameras' colour responses. `goal` says what a success is, where the episode told. `origin` says what it was made from.
+    the episode has no wrist camera. `looks` are the cameras' colour responses. `goal` says what a success is, where the
+    episode told. `backdrops` are, of cameras that stand still, pictures that are shown for the background. `origin`
+    says what it was made from.
     """
 
     background: Gaussians
@@ -72,6 +74,7 @@ class Twin:
     servo: Servo = field(default_factory=Servo)
     gripper: GripperServo = field(default_factory=GripperServo)
     goal: Goal | None = None
+    backdrops: Mapping[str, Backdrop] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,6 +108,7 @@ def save_twin(folder: Path, twin: Twin) -> None:
         "goal": None if twin.goal is None else asdict(twin.goal),
         "beginning": {**asdict(twin.beginning), "joint_position": np.asarray(twin.beginning.joint_position).tolist()},
         "origin": dict(twin.origin),
+        "backdrops": sorted(twin.backdrops),
         "files": {name: _sha256(folder / name) for name in _file_names(twin)},
     }
     partial = folder / f"{MANIFEST}.partial"
@@ -129,11 +133,15 @@ def load_twin(folder: Path) -> Twin:
             exterior={name: camera_of(facts) for name, facts in manifest["exterior"].items()},
             wrist=None if manifest["wrist"] is None else camera_of(manifest["wrist"]),
             beginning=_beginning(manifest["beginning"]),
-            looks={name: _look(facts) for name, facts in manifest["looks"].items()},
-            servo=servo_of(manifest["servo"]),
+            looks={name: look_from(facts) for name, facts in manifest["looks"].items()},
+            servo=Servo(**told_of(manifest["servo"])),
             goal=_goal(manifest.get("goal")),
-            gripper=GripperServo(**_told(manifest.get("gripper", {}))),
+            gripper=GripperServo(**told_of(manifest.get("gripper", {}))),
             origin=manifest["origin"],
+            backdrops={
+                name: Backdrop(geometry[f"plate/{name}/image"], geometry[f"plate/{name}/depth"])
+                for name in manifest.get("backdrops", [])
+            },
         )
     except (KeyError, TypeError, AttributeError, ValueError, OSError, SafetensorError) as error:
         raise InvalidInput(f"the twin in {folder} cannot be read ({error!r}): build it again") from error
@@ -144,12 +152,8 @@ def servo_facts(servo: Servo | GripperServo) -> dict[str, Any]:
     return {key: None if value != value else value for key, value in asdict(servo).items()}
 
 
-def servo_of(facts: Mapping[str, Any]) -> Servo:
-    """The servo of `servo_facts`."""
-    return Servo(**_told({**facts, "sag": tuple(map(tuple, facts.get("sag", ())))}))
-
-
-def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+def told_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way: what a servo is made with."""
     return {key: value for key, value in facts.items() if value is not None}
 
 
@@ -186,6 +190,9 @@ def _geometry(twin: Twin) -> dict[str, Any]:
         for key, mesh in meshes.items():
             tensors[f"{thing.name}/{key}/vertices"] = np.ascontiguousarray(mesh.vertices, dtype=np.float64)
             tensors[f"{thing.name}/{key}/triangles"] = np.ascontiguousarray(mesh.triangles, dtype=np.int64)
+    for name, plate in twin.backdrops.items():
+        tensors[f"plate/{name}/image"] = np.ascontiguousarray(plate.image)
+        tensors[f"plate/{name}/depth"] = np.ascontiguousarray(plate.depth, dtype=np.float64)
     return tensors
 
 
@@ -198,6 +205,7 @@ def _object_facts(thing: TwinObject) -> dict[str, Any]:
         "mass": asdict(thing.mass),
         "friction": asdict(thing.friction),
         "shape": thing.shape,
+        "solid": thing.solid,
     }
 
 
@@ -214,6 +222,7 @@ def _object(facts: Mapping[str, Any], geometry: Mapping[str, Any]) -> TwinObject
         mass=Guess(**facts["mass"]),
         friction=Guess(**facts["friction"]),
         shape=_shape(facts["shape"]),
+        solid=facts.get("solid", True),
     )
 
 
@@ -227,7 +236,7 @@ def _plane(facts: Mapping[str, Any], outline: FloatArray) -> SupportPlane:
     return SupportPlane(np.array(facts["normal"]), facts["height"], outline, facts["tilt"], facts["share"])
 
 
-def _look(facts: Mapping[str, Any]) -> Look:
+def look_from(facts: Mapping[str, Any]) -> Look:
     return Look(**{part: ColorResponse(tuple(each["gain"]), tuple(each["offset"])) for part, each in facts.items()})
 
 

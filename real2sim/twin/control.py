@@ -26,25 +26,16 @@ class Servo:
 
     `frequency` in rad/s, `damping` relative to critical, `delay` in s. `residual` is the root mean square of what it
     leaves unexplained, in rad, and NaN for the one that is only assumed.
-
-    A soft controller comes to rest beside where it is told to. `sag` `(6, 4)`, where it is known, says by how much: what
-    is added to a commanded Cartesian position is `sag @ [1, x, y, z]`.
     """
 
     frequency: float = 15.0
     damping: float = 1.0
     delay: float = 0.0
     residual: float = float("nan")
-    sag: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 < self.frequency < 1000 and 0 < self.damping < 10 and 0 <= self.delay < 2):
             raise InvalidInput(f"a servo of {self.frequency} rad/s, damping {self.damping}, delay {self.delay} s")
-
-    def heading(self, cartesian_position: FloatArray) -> FloatArray:
-        """`(6,)`: where the tool comes to rest that is told to be at `cartesian_position` `(6,)`."""
-        wanted = np.array(cartesian_position, dtype=np.float64)
-        return wanted + np.array(self.sag) @ [1.0, *wanted[:3]] if self.sag else wanted
 
 
 @dataclass(frozen=True)
@@ -79,39 +70,26 @@ class GripperServo:
         return np.array([np.clip(ahead, 0.0, 1.0), np.where((ahead >= 0) & (ahead <= 1), speed, 0.0)])
 
 
-STIFF = 1e-3
-"""Of a sag that is proportional to where the tool is told to be, what data have to speak against (ridge)."""
-
-
 def identify_tool_servo(films: Sequence[tuple[FloatArray, FloatArray]], fps: float) -> Servo:
-    """The servo, sag included, that turns Cartesian commands `(T, 6)` into poses `(T, 6)`, m and rad, of one or more
-    episodes, by least squares over positions. `residual` is in m. Raises `InvalidInput` where the tool hardly moves."""
-    if not films or max(np.ptp(reached[:, :3], axis=0).max() for _, reached in films) < LEAST_TRAVEL:
+    """The servo that turns where the tool was told to be into where it was, positions `(T, 3)` in m of one or more
+    episodes. `residual` is in m. Raises `InvalidInput` where the tool hardly moves."""
+    if not films or max(np.ptp(reached, axis=0).max() for _, reached in films) < LEAST_TRAVEL:
         raise InvalidInput(f"the tool moves less than {LEAST_TRAVEL} m: nothing can be told of its controller")
 
-    def sagging(servo: Servo) -> tuple[FloatArray, FloatArray]:
-        """The sag that fits a servo best, and what is left `(N, 6)`."""
-        bases, missing = [], []
-        for told, reached in films:
-            basis = np.concatenate([np.ones((len(told), 1)), told[:, :3]], axis=1)
-            bases.append(respond(servo, basis, np.zeros(4), fps))
-            missing.append(reached - respond(servo, told, reached[0], fps))
-        a, b = np.concatenate(bases), np.concatenate(missing)
-        sag = np.linalg.solve(a.T @ a + STIFF * len(a) * np.diag([0.0, 1, 1, 1]), a.T @ b)
-        return sag.T, b - a @ sag
-
     def servo(values: FloatArray) -> Servo:
-        frequency, damping = np.exp(np.clip(values[:2], np.log([3.0, 0.5]), np.log([25.0, 2.0])))
+        frequency, damping = np.exp(np.clip(values[:2], np.log([3.0, 0.5]), np.log([30.0, 2.0])))
         return Servo(float(frequency), float(damping), float(np.clip(values[2], 0.0, 0.3)))
 
+    def errors(values: FloatArray) -> FloatArray:
+        made = servo(values)
+        return np.concatenate([respond(made, told, reached[0], fps) - reached for told, reached in films])
+
     def residual(values: FloatArray) -> float:
-        return float(np.abs(sagging(servo(values))[1][:, :3]).mean())
+        return float(np.abs(errors(values)).mean())
 
     starts = [np.array([np.log(f), 0.0, delay]) for f in (10.0, 20.0) for delay in (0.0, 0.05)]
-    best = min(starts, key=residual)
-    found = servo(minimize(residual, best, method="Nelder-Mead", options={"maxfev": 120, "xatol": 1e-3}).x)
-    sag, left = sagging(found)
-    return replace(found, sag=tuple(map(tuple, sag.tolist())), residual=float(np.sqrt((left[:, :3] ** 2).mean())))
+    fit = minimize(residual, min(starts, key=residual), method="Nelder-Mead", options={"maxfev": 80, "xatol": 1e-3})
+    return replace(servo(fit.x), residual=float(np.sqrt((errors(fit.x) ** 2).mean())))
 
 
 GRIPPER_STEP = 0.01
@@ -145,8 +123,9 @@ def identify_gripper(films: Sequence[tuple[FloatArray, FloatArray]], fps: float)
     def going(values: FloatArray) -> GripperServo:
         return GripperServo(float(np.exp(np.clip(values[0], -3.0, 5.0))))
 
-    candidates = [(going, [np.array([np.log(speed)]) for speed in (1.0, 3.0, 10.0)]),
-                  (pacing, [np.array([np.log(pace), 0.5, np.log(lag)]) for pace in (5.0, 20.0) for lag in (0.03, 0.1)])]  # fmt: skip
+    speeds = [np.array([np.log(speed)]) for speed in (1.0, 3.0, 10.0)]
+    paces = [np.array([np.log(pace), 0.5, np.log(lag)]) for pace in (5.0, 20.0) for lag in (0.03, 0.1)]
+    candidates = ((going, speeds), (pacing, paces))
     found = []
     for make, starts in candidates:
         for start in starts:

@@ -67,6 +67,7 @@ class TwinObject:
     axis is the plane's normal, its x axis the longer side. `body_to_base` `(4, 4)` is where it was seen.
 
     A thing of a known `shape` fills that box as it, and collides as it: a ball of facets would roll on to its next.
+    One that is not `solid` is a mark: it is seen where it is, and neither moves nor is touched.
     """
 
     name: str
@@ -77,6 +78,7 @@ class TwinObject:
     mass: Guess
     friction: Guess
     shape: Shape | None = None
+    solid: bool = True
 
 
 def cloud_from(pictures: Sequence[DepthPicture]) -> FloatArray:

@@ -68,6 +68,8 @@ class TwinPhysics:
         other = copy.copy(self)
         other.model = copy.copy(self.model)
         for thing in self.objects:
+            if not thing.solid:
+                continue
             mass, friction = _drawn(thing.mass, rng), _drawn(thing.friction, rng)
             body = other.model.body(thing.name)
             ratio = mass / body.mass[0]
@@ -173,6 +175,8 @@ def _add_object(spec: Any, thing: TwinObject) -> None:
     body = spec.worldbody.add_body(
         name=thing.name, pos=thing.body_to_base[:3, 3], quat=mujoco_quaternion(thing.body_to_base[:3, :3])
     )
+    if not thing.solid:
+        return
     body.add_freejoint(name=thing.name)
     for index, (form, share) in enumerate(_forms(spec, thing)):
         body.add_geom(

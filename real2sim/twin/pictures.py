@@ -16,6 +16,8 @@ from real2sim.twin.bundle import Twin
 from real2sim.twin.render import RobotImages, TwinRenderer
 
 WRIST = "wrist"
+DETAIL = 0.002
+"""Metres of the robot's meshes that are too fine for pictures of a hundred pixels."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class TwinPictures:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._kinematics = kinematics_of(twin)
-        self._renderer = TwinRenderer(twin.background, twin.splats, twin.looks)
+        self._renderer = TwinRenderer(twin.background, twin.splats, twin.looks, twin.backdrops)
         self._robots: dict[tuple[int, int], RobotSilhouette] = {}
 
     def draw(self, instants: Sequence[Instant], names: Sequence[str] | None = None) -> dict[str, Frames]:
@@ -68,7 +70,7 @@ class TwinPictures:
     def _robot(self, cameras: Sequence[Camera], instants: Sequence[Instant]) -> RobotImages:
         size = cameras[0].width, cameras[0].height
         if size not in self._robots:
-            self._robots[size] = RobotSilhouette(*size, robot_named(self._twin.beginning.robot))
+            self._robots[size] = RobotSilhouette(*size, robot_named(self._twin.beginning.robot), DETAIL)
         drawn = [
             self._robots[size].picture(camera, instant.joint_position, instant.gripper_position)
             for camera, instant in zip(cameras, instants, strict=True)

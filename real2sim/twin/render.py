@@ -24,6 +24,13 @@ from real2sim.twin.color import ColorResponse, to_uint8
 
 KEPT_BACKGROUNDS = 16
 """Of static cameras. A wrist camera's is never asked for twice, and pushes itself out."""
+FAR = 100.0
+"""Metres: how far what no depth is known of is."""
+KEPT_THINGS, STILL = 64, 5
+"""Pictures of things in one place that are kept, and decimals, of m, within which a place is the same."""
+FINE = 3
+"""Things are drawn so many times larger: 3DGS blurs each Gaussian by half a pixel, which makes a thing of a few
+pixels twice as large."""
 SMALLEST_ALPHA = 1e-3
 """What covers less of a pixel has no depth worth sorting by."""
 
@@ -55,6 +62,15 @@ class RobotImages:
 
 
 @dataclass(frozen=True)
+class Backdrop:
+    """What a camera that stands still shows behind robot and things: `image` `(H, W, 3)` uint8, and how far that is,
+    `depth` `(H, W)` m, infinite where it is not known. Its films say it better than Gaussians of it would."""
+
+    image: Frames
+    depth: FloatArray
+
+
+@dataclass(frozen=True)
 class Look:
     """What a real camera does to the splats' colours, and to those of the robot's meshes."""
 
@@ -65,15 +81,20 @@ class Look:
 class TwinRenderer:
     """Draws scenes that share a `background` (base frame) and `objects` (each in the frame of its body).
 
-    `looks` are by camera name; a camera without one changes nothing.
+    `looks` and `backdrops` are by camera name; a camera without a look changes nothing.
     """
 
     def __init__(
-        self, background: Gaussians, objects: Mapping[str, Gaussians], looks: Mapping[str, Look] | None = None
+        self,
+        background: Gaussians,
+        objects: Mapping[str, Gaussians],
+        looks: Mapping[str, Look] | None = None,
+        backdrops: Mapping[str, Backdrop] | None = None,
     ) -> None:
         self._background = background.detach()
         self._objects = {name: gaussians.detach() for name, gaussians in objects.items()}
-        self._looks = dict(looks or {})
+        self._looks, self._backdrops = dict(looks or {}), dict(backdrops or {})
+        self._drawn: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
         self._kept: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
 
     @torch.no_grad()
@@ -90,7 +111,7 @@ class TwinRenderer:
         `InvalidInput` for an object without poses, poses that are not rigid, and sizes that disagree.
         """
         look = self._looks.get(name, Look())
-        splats = [self._backgrounds(cameras)]
+        splats = [self._plate(name, len(cameras)) if name in self._backdrops else self._backgrounds(cameras)]
         for body, gaussians in self._objects.items():
             splats.append(self._draw_object(body, gaussians, cameras, body_to_base))
         layers = [_tinted(layer, look.scene) for layer in splats]
@@ -114,6 +135,13 @@ class TwinRenderer:
             self._kept.popitem(last=False)
         return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
 
+    def _plate(self, name: str, count: int) -> Layer:
+        """A static camera's own picture, for each of `count` scenes."""
+        plate, like = self._backdrops[name], self._background.means
+        color = torch.from_numpy(plate.image.astype(np.float32) / 255).to(like)
+        depth = torch.from_numpy(np.minimum(plate.depth, FAR)).to(like)
+        return Layer(*(part.expand(count, *part.shape) for part in (color, depth, torch.ones_like(depth))))
+
     def _draw_object(
         self, body: str, gaussians: Gaussians, cameras: Sequence[Camera], poses: Mapping[str, FloatArray]
     ) -> Layer:
@@ -121,11 +149,25 @@ class TwinRenderer:
             raise InvalidInput(f"object {body!r} has no poses; given are those of {sorted(poses) or 'none'}")
         if np.shape(poses[body]) != (len(cameras), 4, 4):
             raise InvalidInput(f"poses of {body!r} must be ({len(cameras)}, 4, 4), not {np.shape(poses[body])}")
-        moved = []
-        for camera, pose in zip(cameras, poses[body], strict=True):
+        # What lies still before a camera that stands still is drawn once.
+        keys = [
+            (body, _key(camera), np.round(pose, STILL).tobytes())
+            for camera, pose in zip(cameras, poses[body], strict=True)
+        ]
+        moved = {}
+        for key, camera, pose in zip(keys, cameras, poses[body], strict=True):
+            if key in self._drawn:
+                continue
             base_to_body = torch.linalg.inv(check_rigid(torch.from_numpy(np.asarray(pose, dtype=np.float64))))
-            moved.append(replace(camera, camera_to_base=base_to_body.numpy() @ camera.camera_to_base))
-        return _as_layer(gaussians, moved)
+            seen = replace(camera, camera_to_base=base_to_body.numpy() @ camera.camera_to_base)
+            moved[key] = seen.resized(FINE * camera.width, FINE * camera.height)
+        if moved:
+            layer = _coarser(_as_layer(gaussians, list(moved.values())))
+            self._drawn.update({key: _row(layer, index) for index, key in enumerate(moved)})
+        found = [self._drawn[key] for key in keys]
+        while len(self._drawn) > KEPT_THINGS:
+            self._drawn.popitem(last=False)
+        return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
 
     def _robot_layer(self, robot: RobotImages, like: Layer) -> Layer:
         if robot.mask.shape != tuple(like.alpha.shape):
@@ -155,6 +197,15 @@ def over_by_depth(layers: Sequence[Layer]) -> Layer:
 def _as_layer(gaussians: Gaussians, cameras: Sequence[Camera]) -> Layer:
     seen = rasterize(gaussians, cameras)
     return Layer(seen.color, seen.depth, seen.alpha)
+
+
+def _coarser(layer: Layer) -> Layer:
+    """Of pictures `FINE` times as large: what each of their pixels has in common."""
+    batch, height, width = layer.alpha.shape
+    cut = (batch, height // FINE, FINE, width // FINE, FINE)
+    alpha = layer.alpha.reshape(cut).mean((2, 4))
+    depth = (layer.depth * layer.alpha).reshape(cut).mean((2, 4)) / alpha.clamp(min=1e-6)
+    return Layer(layer.color.reshape(*cut, 3).mean((2, 4)), depth, alpha)
 
 
 def _tinted(layer: Layer, response: ColorResponse) -> Layer:

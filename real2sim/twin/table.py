@@ -41,7 +41,8 @@ _RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 class TableSettings:
     """The plane is looked for at heights from `lowest` to `highest` m, `step` m apart, within `reach` m of the robot's
     base, on a grid of `cell` m. Cameras are trusted to `camera_metres` and `camera_degrees` (standard deviations); each
-    is moved in `rounds` steps, after the plane. Neighbouring points err together: `together` count as one.
+    is moved in `rounds` steps, after the plane. Neighbouring points err together: `together` count as one. `level` is
+    what a square degree of tilt costs.
     """
 
     lowest: float = -0.3
@@ -53,6 +54,7 @@ class TableSettings:
     camera_degrees: float = 0.3
     rounds: int = 4
     together: float = 10.0
+    level: float = LEVEL
 
     def __post_init__(self) -> None:
         if not (self.lowest <= self.highest and self.step > 0 and self.cell > 0 and self.reach > 10 * self.cell):
@@ -178,7 +180,7 @@ def _refined_plane(parameters: FloatArray, pictures: Sequence[_Picture], setting
 
     def cost(values: FloatArray) -> float:
         tilt = np.degrees(np.arctan(np.hypot(*values[1:])))
-        return _cost(values, pictures, settings) + LEVEL * float(tilt**2)
+        return _cost(values, pictures, settings) + settings.level * float(tilt**2)
 
     options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": 80}
     found = minimize(cost, parameters, method="Nelder-Mead", options=options)

@@ -105,7 +105,7 @@ class TwinWorld:
         for index, (trial, chunk) in enumerate(zip(self._trials, chunks, strict=True)):
             instants = []
             for action in np.asarray(chunk.values, dtype=np.float64):
-                trial.told = self._kinematics.nearest(trial.arm.servo.heading(action[:6]), trial.told)
+                trial.told = self._kinematics.nearest(action[:6], trial.told)
                 trial.arm.follow(trial.told, float(action[6]), 1 / self.card.fps)
                 instants.append(trial.instant)
                 goal = self._twins[trial.key].goal

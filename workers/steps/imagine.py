@@ -28,7 +28,7 @@ from arena.synthesis.guided import Motions, motions_of
 from arena.synthesis.plan import ROLLOUT, TWIN
 from arena.synthesis.starts import scene_from_rollout, told
 from workers.content import content_address
-from workers.evaluation import WorldSpec, scene_for
+from workers.evaluation import scene_for
 from workers.jobs import Context, Json, Queue, Request, Step
 from workers.judging import ledger_kept, make_judge
 from workers.rollouts import load_rollout, rollout_reference, save_rollout
