@@ -192,7 +192,7 @@ class _Chain:
         if not found and counted:
             found.extend(self._standing(views, plane))  # another run found them, and was cut off before they were kept
         splats = {thing.name: empty for thing in found}
-        return Twin(empty, tuple(found), splats, plane, cameras, wrist, self._beginning())
+        return Twin(empty, tuple(found), splats, plane, cameras, wrist, Beginning.of(self._episode))
 
     def _standing(self, views: list[View], plane: SupportPlane) -> list[TwinObject]:
         """What the instruction names, where there is a segmenter, and what is seen to stand there besides."""
@@ -254,18 +254,6 @@ class _Chain:
         driven = drive(twin, self._episode, pictures=False)
         reached = {"reached_mm": driven.reached_mm, "reached_deg": driven.reached_deg}
         return {"replay": measures, "things": len(things.objects), **reached}
-
-    def _beginning(self) -> Beginning:
-        episode = self._episode
-        return Beginning(
-            joint_position=np.asarray(episode.joint_position, dtype=np.float64)[0],
-            gripper_position=float(np.asarray(episode.gripper_position)[0, 0]),
-            instruction=episode.instruction,
-            fps=float(episode.fps),
-            robot=robot_named(episode.robot).name,
-            episode_id=episode.id,
-            task=episode.task,
-        )
 
 
 def find_or_load(folder: Path, make: Callable[[], Twin]) -> Twin:

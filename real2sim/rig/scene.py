@@ -86,7 +86,7 @@ def twin_of(rig: Rig, episode: Episode, width: int, height: int) -> Twin:
         exterior={name: camera.resized(width, height) for name, camera in rig.exterior.items()},
         wrist=rig.wrist.resized(width, height),
         looks=rig.looks,
-        beginning=_beginning(episode),
+        beginning=Beginning.of(episode),
         servo=rig.servo,
         gripper=rig.gripper,
         backdrops=rig.backdrops(width, height),
@@ -205,15 +205,3 @@ def _coat(each: Standing, sights: Mapping[str, Sight]) -> Gaussians:
     # Together, Gaussians cover up to three of their deviations beyond their middles: those are that far inside.
     inside = 1 - 6 * float(coat.scales.median()) / float(each.thing.size.min())
     return replace(coat, means=coat.means * max(inside, 0.5))
-
-
-def _beginning(episode: Episode) -> Beginning:
-    return Beginning(
-        joint_position=np.asarray(episode.joint_position, dtype=np.float64)[0],
-        gripper_position=float(np.asarray(episode.gripper_position)[0, 0]),
-        instruction=episode.instruction,
-        fps=float(episode.fps),
-        robot=robot_named(episode.robot).name,
-        episode_id=episode.id,
-        task=episode.task,
-    )

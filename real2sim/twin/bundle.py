@@ -19,8 +19,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from arena.contracts import FloatArray, InvalidInput
+from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera, camera_facts, camera_of
+from real2sim.robots import robot_named
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.twin.carve import Mesh
@@ -50,6 +51,19 @@ class Beginning:
     robot: str
     episode_id: str
     task: str = ""
+
+    @classmethod
+    def of(cls, episode: Episode) -> Beginning:
+        """Its first frame's, of an episode with joints."""
+        return cls(
+            joint_position=np.asarray(episode.joint_position, dtype=np.float64)[0],
+            gripper_position=float(np.asarray(episode.gripper_position)[0, 0]),
+            instruction=episode.instruction,
+            fps=float(episode.fps),
+            robot=robot_named(episode.robot).name,
+            episode_id=episode.id,
+            task=episode.task,
+        )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def an_episode(frames: int = 20) -> Episode:
         (lambda e: replace(e, joint_position=None), "needs the robot's joints in rad"),
         (lambda e: replace(e, joint_position=np.degrees(e.joint_position)), "must be in rad"),
         (lambda e: an_episode(5), "5 frames"),
-        (lambda e: replace(e, robot="sawyer"), "episodes of the Panda"),
+        (lambda e: replace(e, robot="widowx"), "no model of a 'widowx'"),
         (lambda e: replace(e, cameras={}), "needs the films"),
     ],
 )
