@@ -118,8 +118,8 @@ SAWYER = Robot(
         # As far as its claws go, which is not equally far: 7 cm of the 10 between them.
         closed=MappingProxyType({"r_close": 0.04, "l_close": -0.03}),
         motors=("r_close", "l_close"),
-        stiffness=4000.0,
-        damping=60.0,
+        stiffness=20_000.0,
+        damping=80.0,
         # Rethink's electric parallel gripper: 35 N.
         force=35.0,
         armature=0.2,

@@ -77,7 +77,7 @@ def identify_tool_servo(films: Sequence[tuple[FloatArray, FloatArray]], fps: flo
         raise InvalidInput(f"the tool moves less than {LEAST_TRAVEL} m: nothing can be told of its controller")
 
     def servo(values: FloatArray) -> Servo:
-        frequency, damping = np.exp(np.clip(values[:2], np.log([3.0, 0.5]), np.log([30.0, 2.0])))
+        frequency, damping = np.exp(np.clip(values[:2], np.log([3.0, 0.5]), np.log([60.0, 2.0])))
         return Servo(float(frequency), float(damping), float(np.clip(values[2], 0.0, 0.3)))
 
     def errors(values: FloatArray) -> FloatArray:
@@ -87,13 +87,15 @@ def identify_tool_servo(films: Sequence[tuple[FloatArray, FloatArray]], fps: flo
     def residual(values: FloatArray) -> float:
         return float(np.abs(errors(values)).mean())
 
-    starts = [np.array([np.log(f), 0.0, delay]) for f in (10.0, 20.0) for delay in (0.0, 0.05)]
+    starts = [np.array([np.log(f), 0.0, delay]) for f in (10.0, 20.0, 40.0) for delay in (0.0, 0.04, 0.08)]
     fit = minimize(residual, min(starts, key=residual), method="Nelder-Mead", options={"maxfev": 80, "xatol": 1e-3})
     return replace(servo(fit.x), residual=float(np.sqrt((errors(fit.x) ** 2).mean())))
 
 
 GRIPPER_STEP = 0.01
 """Seconds, of the integration that a gripper is identified by."""
+STANDS = 0.03
+"""Of its way within a frame: a gripper that moves by less stands still."""
 LEAST_OPENING = 0.3
 """What a gripper has to open or close by, or nothing can be told of how it follows."""
 
@@ -109,6 +111,9 @@ def identify_gripper(films: Sequence[tuple[FloatArray, FloatArray]], fps: float)
     commanded, seen = (np.array([np.pad(film[i], (0, length - len(film[i])), mode="edge") for film in films]).T
                        for i in range(2))  # fmt: skip
     known = np.arange(length)[:, None] < [len(reached) for _, reached in films]
+    # Where a gripper stands halfway, a thing stops it: that says nothing of how it moves.
+    stands = np.abs(np.diff(seen, axis=0, prepend=np.nan)) < STANDS
+    known &= ~(stands & (seen > 2 * STANDS) & (seen < 1 - 2 * STANDS))
 
     def errors(servo: GripperServo) -> FloatArray:
         return np.asarray((_grips(servo, commanded, seen[0], fps) - seen)[known])
