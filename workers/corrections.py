@@ -73,7 +73,7 @@ def acted_path(folder: Path, twin: Twin, policy: str, steps: int, seed: int, con
     told = np.empty((len(commanded), 7))
     for row, pose in enumerate(commanded):
         # As `TwinWorld` does, so that it is the same path.
-        joints = told[row] = kinematics.nearest(twin.servo.heading(pose), joints)
+        joints = told[row] = kinematics.nearest(pose, joints)
     instants = carried_out(twin, told, gripper, seed)
     return TwinPath(instants, commanded, gripper, f"rollout {outcome.id}", factory.card.name, factory.card.sha256)
 

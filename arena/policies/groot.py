@@ -131,11 +131,11 @@ class GrootForm:
     def request(self, observation: Observation) -> Mapping[str, Any]:
         wanted = self._wanted
         self._remember(self._elapsed, observation.cameras)
-        video = {key: self._video(key)[None] for key in wanted.video}
-        state = {key: _STATES[key](observation)[None, None] for key in wanted.state}
+        video: dict[str, NDArray[Any]] = {key: self._video(key)[None] for key in wanted.video}
+        state: dict[str, NDArray[Any]] = {key: _STATES[key](observation)[None, None] for key in wanted.state}
         said = observation.instruction
         if wanted.flat:
-            named = {f"video.{key}": images for key, images in video.items()}
+            named: dict[str, NDArray[Any]] = {f"video.{key}": images for key, images in video.items()}
             named |= {f"state.{key}": numbers for key, numbers in state.items()}
             return {"endpoint": "get_action", "data": {**named, wanted.language: [said]}}
         now = {"video": video, "state": state, "language": {wanted.language: [[said]]}}

@@ -15,7 +15,7 @@ from arena.contracts import Verdict
 from arena.store import JobStatus, Store
 from arena.store.totals import JobTotal, Totals
 from tests.arena.test_store import rollout
-from tests.workers.test_jobs import Counted, Number, context, submit  # noqa: F401 (a fixture)
+from tests.workers.test_jobs import Counted, Number, submit
 from workers import logs
 from workers.execution import execute
 from workers.jobs import Context, Json
