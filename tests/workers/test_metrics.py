@@ -99,7 +99,7 @@ def lines() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-def test_logs_are_objects_that_name_the_job(context: Context, lines: io.StringIO) -> None:  # noqa: F811
+def test_logs_are_objects_that_name_the_job(context: Context, lines: io.StringIO) -> None:
     log = logging.getLogger("steps")
 
     def work(inputs: Number, context: Context) -> Json:
