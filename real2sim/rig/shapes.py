@@ -114,12 +114,12 @@ def placed(
         return 1 - float(np.mean([each.agreement(solid, float(values[2]) - shape.height / 2) for each in patches_of]))
 
     best = (cost(at), at)
-    for _ in range(ROUNDS):
-        drawn = mean + spread * rng.standard_normal((DRAWS, 3))
+    for _ in range(2 * ROUNDS):
+        drawn = mean + spread * rng.standard_normal((2 * DRAWS, 3))
         drawn[0] = best[1]
         costs = np.array([cost(each) for each in drawn])
-        order = np.argsort(costs)[:ELITE]
-        mean, spread = drawn[order].mean(axis=0), 0.95 * drawn[order].std(axis=0) + 5e-4
+        order = np.argsort(costs)[: 2 * ELITE]
+        mean, spread = drawn[order].mean(axis=0), 1.1 * drawn[order].std(axis=0) + 5e-4
         best = min(best, (float(costs[order[0]]), drawn[order[0]]), key=lambda each: each[0])
     return frame[:3, :3] @ best[1] + frame[:3, 3], 1 - best[0]
 
