@@ -86,8 +86,11 @@ def camera_facts(camera: Camera) -> dict[str, Any]:
 
 
 def calibrated(metadata: Mapping[str, Any]) -> dict[str, Camera]:
-    """The cameras that an episode's metadata tell of; none where they do not."""
-    return {name: camera_of(facts) for name, facts in dict(metadata.get(CALIBRATION, {})).items()}
+    """The cameras that an episode's metadata tell of, none where they do not. Raises `InvalidInput` for what is none."""
+    try:
+        return {name: camera_of(facts) for name, facts in dict(metadata.get(CALIBRATION, {})).items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"the dataset's {CALIBRATION} are no cameras: {error}") from error
 
 
 def camera_of(facts: Mapping[str, Any]) -> Camera:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from arena.contracts import InvalidInput
 from real2sim.build import posing
 from real2sim.build.ledger import Ledger, Refused
 from real2sim.build.posing import CameraStages
 from real2sim.build.settings import BuildSettings
-from real2sim.camera import Camera
+from real2sim.camera import CALIBRATION, Camera, calibrated, camera_facts
 from real2sim.cameras.exterior import ExteriorFit
 from real2sim.truth import make_truth
 
@@ -77,3 +79,30 @@ def test_without_any_camera_the_first_ones_gate_refuses(tmp_path: Path, monkeypa
     with pytest.raises(Refused, match="exterior_1"):
         cameras.exteriors(NAMES)
     assert asked == list(fits)
+
+
+def test_a_camera_that_the_dataset_gives_is_checked_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = make_truth(1, 30)
+    given = {name: camera_facts(camera) for name, camera in truth.exterior.items()}
+    cameras, asked = stages(tmp_path, monkeypatch, {})
+    cameras._episode = replace(truth.episode, metadata={CALIBRATION: given})
+    found = cameras.exteriors(sorted(truth.exterior))
+    assert asked == []
+    assert all(np.allclose(found[name].camera_to_base, truth.exterior[name].camera_to_base) for name in found)
+    assert set(found) == set(truth.exterior)
+
+
+def test_a_camera_that_the_dataset_is_wrong_about_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = make_truth(1, 30)
+    elsewhere = replace(truth.exterior["exterior_1"], camera_to_base=truth.exterior["exterior_2"].camera_to_base)
+    cameras, asked = stages(tmp_path, monkeypatch, {("exterior_1", None): a_fit(120.0, 0.9)})
+    cameras._episode = replace(truth.episode, metadata={CALIBRATION: {"exterior_1": camera_facts(elsewhere)}})
+    assert cameras.exteriors(["exterior_1"])["exterior_1"].fx == 120.0
+    assert asked == [("exterior_1", None)]
+
+
+def test_a_calibration_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="are no cameras"):
+        calibrated({CALIBRATION: {"exterior_1": {"width": 3}}})
