@@ -86,7 +86,7 @@ def camera_facts(camera: Camera) -> dict[str, Any]:
 
 
 def calibrated(metadata: Mapping[str, Any]) -> dict[str, Camera]:
-    """The cameras that an episode's metadata tell of, none where they do not. Raises `InvalidInput` for what is none."""
+    """The cameras that an episode's metadata tell of, if any. Raises `InvalidInput` for what is no camera."""
     try:
         return {name: camera_of(facts) for name, facts in dict(metadata.get(CALIBRATION, {})).items()}
     except (KeyError, TypeError, ValueError) as error:
