@@ -136,17 +136,19 @@ def _tls(raw: socket.socket, endpoint: Endpoint, deadline: float) -> ssl.SSLSock
 
 
 def _shake_hands(websocket: ClientConnection, headers: dict[str, str] | None, deadline: float) -> None:
+    left = max(0.0, deadline - time.monotonic())
     try:
-        websocket.handshake(headers, timeout=max(0.0, deadline - time.monotonic()))
+        websocket.handshake(headers, timeout=left)
     except TimeoutError as error:
         _stop(websocket)
-        raise DeadlinePassed("no answer to the websocket handshake in time") from error
+        raise DeadlinePassed(f"no answer to the websocket handshake within {left:.1f} s") from error
     except InvalidStatus as error:
         _stop(websocket)
         code = error.response.status_code
         what = f"redirects ({code}), which is not followed" if 300 <= code < 400 else f"refuses with HTTP status {code}"
         raise TransportError(f"the server {what}") from error
-    except (WebSocketException, OSError, EOFError, ValueError) as error:
+    except (WebSocketException, OSError, EOFError, ValueError, AssertionError) as error:
+        # websockets asserts what a server that hangs up at the wrong moment makes untrue.
         _stop(websocket)
         raise TransportError(f"the server does not speak websocket, or hung up: {one_line(str(error))}") from error
 

@@ -13,7 +13,7 @@ from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.twin.bundle import Twin
-from real2sim.twin.render import RobotImages, TwinRenderer
+from real2sim.twin.render import COATED, RobotImages, TwinRenderer
 
 WRIST = "wrist"
 DETAIL = 0.002
@@ -35,7 +35,10 @@ class TwinPictures:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._kinematics = kinematics_of(twin)
-        self._renderer = TwinRenderer(twin.background, twin.splats, twin.looks, twin.backdrops)
+        self._renderer = TwinRenderer(
+            # What has backdrops has its things from outlines: their Gaussians are coats.
+            twin.background, twin.splats, twin.looks, twin.backdrops, finer=COATED if twin.backdrops else 1
+        )  # fmt: skip
         self._robots: dict[tuple[int, int], RobotSilhouette] = {}
 
     def draw(self, instants: Sequence[Instant], names: Sequence[str] | None = None) -> dict[str, Frames]:

@@ -28,9 +28,9 @@ FAR = 100.0
 """Metres: how far what no depth is known of is."""
 KEPT_THINGS, STILL = 64, 5
 """Pictures of things in one place that are kept, and decimals, of m, within which a place is the same."""
-FINE = 3
-"""Things are drawn so many times larger: 3DGS blurs each Gaussian by half a pixel, which makes a thing of a few
-pixels twice as large."""
+COATED = 3
+"""How many times larger things are drawn whose Gaussians are a coat of their mesh: 3DGS blurs each Gaussian by half a
+pixel, which makes a thing of a few pixels twice as large. Gaussians fitted to films have that blur in them."""
 SMALLEST_ALPHA = 1e-3
 """What covers less of a pixel has no depth worth sorting by."""
 
@@ -81,7 +81,8 @@ class Look:
 class TwinRenderer:
     """Draws scenes that share a `background` (base frame) and `objects` (each in the frame of its body).
 
-    `looks` and `backdrops` are by camera name; a camera without a look changes nothing.
+    `looks` and `backdrops` are by camera name; a camera without a look changes nothing. Things are drawn `finer` times
+    larger than the pictures, and averaged.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class TwinRenderer:
         objects: Mapping[str, Gaussians],
         looks: Mapping[str, Look] | None = None,
         backdrops: Mapping[str, Backdrop] | None = None,
+        finer: int = 1,
     ) -> None:
+        self._finer = finer
         self._background = background.detach()
         self._objects = {name: gaussians.detach() for name, gaussians in objects.items()}
         self._looks, self._backdrops = dict(looks or {}), dict(backdrops or {})
@@ -160,9 +163,9 @@ class TwinRenderer:
                 continue
             base_to_body = torch.linalg.inv(check_rigid(torch.from_numpy(np.asarray(pose, dtype=np.float64))))
             seen = replace(camera, camera_to_base=base_to_body.numpy() @ camera.camera_to_base)
-            moved[key] = seen.resized(FINE * camera.width, FINE * camera.height)
+            moved[key] = seen.resized(self._finer * camera.width, self._finer * camera.height)
         if moved:
-            layer = _coarser(_as_layer(gaussians, list(moved.values())))
+            layer = _coarser(_as_layer(gaussians, list(moved.values())), self._finer)
             self._drawn.update({key: _row(layer, index) for index, key in enumerate(moved)})
         found = [self._drawn[key] for key in keys]
         while len(self._drawn) > KEPT_THINGS:
@@ -199,10 +202,12 @@ def _as_layer(gaussians: Gaussians, cameras: Sequence[Camera]) -> Layer:
     return Layer(seen.color, seen.depth, seen.alpha)
 
 
-def _coarser(layer: Layer) -> Layer:
-    """Of pictures `FINE` times as large: what each of their pixels has in common."""
+def _coarser(layer: Layer, times: int) -> Layer:
+    """Of pictures so many times as large: the mean of what each pixel has become."""
+    if times == 1:
+        return layer
     batch, height, width = layer.alpha.shape
-    cut = (batch, height // FINE, FINE, width // FINE, FINE)
+    cut = (batch, height // times, times, width // times, times)
     alpha = layer.alpha.reshape(cut).mean((2, 4))
     depth = (layer.depth * layer.alpha).reshape(cut).mean((2, 4)) / alpha.clamp(min=1e-6)
     return Layer(layer.color.reshape(*cut, 3).mean((2, 4)), depth, alpha)

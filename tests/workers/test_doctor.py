@@ -130,5 +130,5 @@ def test_services_that_answer(request: pytest.FixtureRequest, monkeypatch: pytes
     monkeypatch.setenv("DREAMARENA_BROKER_URL", request.getfixturevalue("redis_url"))
     monkeypatch.setenv("DREAMARENA_DATABASE_URL", request.getfixturevalue("postgresql_url"))
     found = examined()
-    assert found["broker"].detail == "answers, 0 messages wait"
+    assert found["broker"].detail == "answers; messages that wait: 0 in gpu, 0 in cpu, 0 in judge"
     assert found["database"].state is State.OK

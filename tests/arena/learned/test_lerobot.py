@@ -145,7 +145,7 @@ def test_it_is_alone(
     policy = parse_lerobot(f"lerobot:{checkpoint}{DECLARED}", Access(PATIENT), python).create()
     policy.reset(scene, 0)
     policy.act(replace(observation, instruction="environment"))
-    server = policy._server  # type: ignore[attr-defined]
+    server = policy.server  # type: ignore[attr-defined]
     process = server._channel._process
     home = Path(server._channel._home.name)
     assert home.is_dir()

@@ -128,7 +128,7 @@ def test_a_trajectory_says_where_it_came_from() -> None:
     assert (origin.success, origin.success_probability, origin.seed) == (True, 0.8, 5)
     assert (origin.policy_sha256, origin.world_sha256, origin.judge_sha256) == ("p" * 64, "w" * 64, "j" * 64)
     assert origin.details["told"] == "open the drawer"
-    assert origin.details["variation"] == {"noise": 0.02, "chunk": None}
+    assert origin.details["variation"] == {"noise": 0.02, "chunk": None, "weight": None}
     assert (origin.details["kept_frames"], origin.details["apart"]) == (6, 0.4)
 
 

@@ -66,6 +66,17 @@ def test_a_moved_body_is_the_picture_of_moved_gaussians() -> None:
     np.testing.assert_allclose(frames.astype(int), to_uint8(clipped).astype(int), atol=1)
 
 
+def test_a_coat_is_drawn_finer_so_that_its_blur_makes_it_no_larger() -> None:
+    """A thing of two pixels: half a pixel of blur around it doubles what it covers."""
+    coat, pose = disc((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), size=0.01), at(0.0)[None]
+    nothing = disc((0.0, 0.0, 99.0), (0.0, 0.0, 0.0), size=1e-3)
+    plain, fine = (
+        TwinRenderer(nothing, {"coat": coat}, finer=finer).render("front", [FRONT], {"coat": pose})[0]
+        for finer in (1, 3)
+    )
+    assert 0 < fine.astype(int).sum() < 0.8 * plain.astype(int).sum()
+
+
 def test_a_batch_is_its_scenes_one_by_one() -> None:
     renderer = TwinRenderer(WALL, {"red": RED, "blue": BLUE}, {"front": Look(robot=ColorResponse((0.5, 0.5, 0.5)))})
     other = looking((1.0, 0.3, 0.2))

@@ -151,7 +151,7 @@ def test_a_name_that_is_rebound_later_is_refused_where_it_is_connected_to(api: A
     # What a worker makes of this spec refuses, whatever the worker's own settings are.
     policy = parse_spec(spec.replace("8.8.8.8", "127.0.0.1")).create()
     with pytest.raises(PolicyConnectionError, match="not on the public internet"):
-        policy._server.metadata()  # type: ignore[attr-defined]
+        policy.server.metadata()  # type: ignore[attr-defined]
     with pytest.raises(InvalidInput, match="network can be public"):
         parse_spec(f"{SERVER}&network=any")
 
