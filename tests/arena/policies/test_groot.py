@@ -237,6 +237,13 @@ def open_zmtp(connection: socket.socket, ready: bytes = READY) -> None:
         received += connection.recv(4096)
 
 
+def until_closed(connection: socket.socket) -> None:
+    """A socket closed while the client's bytes lie unread is reset, and what the client had not read yet is lost."""
+    with suppress(OSError):
+        while connection.recv(4096):
+            pass
+
+
 def endless_parts(connection: socket.socket) -> None:
     open_zmtp(connection)
     connection.sendall(b"\x01\x00")
@@ -256,13 +263,13 @@ def many_maps(connection: socket.socket) -> None:
     open_zmtp(connection)
     bomb = b"\xdd" + struct.pack(">I", 2**23) + b"\x80" * 2**23
     connection.sendall(b"\x01\x00\x02" + struct.pack(">Q", len(bomb)) + bomb)
-    connection.recv(1)
+    until_closed(connection)
 
 
 def no_delimiter(connection: socket.socket) -> None:
     open_zmtp(connection)
     connection.sendall(b"\x00\x02hi")
-    connection.recv(1)
+    until_closed(connection)
 
 
 def wrong_socket(connection: socket.socket) -> None:
