@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 
@@ -66,6 +68,25 @@ class Camera:
         safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
         return np.stack([self.fx * seen[:, 0] / safe + self.cx, self.fy * seen[:, 1] / safe + self.cy], axis=1), depth
 
+    def cells(self, points: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+        """Of points `(N, 3)` of the base frame the row and the column `(N,)` of the pixel that shows each, and their
+        depths in m, 0 where a point is not in the picture. Such a point has some pixel of it all the same, so that all
+        can be looked up at once.
+        """
+        pixels, depth = self.project(points)
+        column, row = np.floor(np.clip(pixels, -1, 1e6)).astype(np.int64).T
+        inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < self.width) & (row < self.height)
+        return row.clip(0, self.height - 1), column.clip(0, self.width - 1), np.where(inside, depth, 0.0)
+
+    def stepped(self, turn: FloatArray, shift: FloatArray, stretch: float = 1.0) -> Camera:
+        """Turned by a rotation vector (rad) and shifted by m, both in its own frame, with `stretch` times its focal
+        lengths."""
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec(turn).as_matrix(), shift
+        moved = self.camera_to_base @ pose
+        moved[:3, :3] = nearest_rotation(moved[:3, :3])
+        return replace(self, camera_to_base=moved, fx=self.fx * stretch, fy=self.fy * stretch)
+
     def resized(self, width: int, height: int) -> Camera:
         """The same camera with another picture size."""
         across, down = width / self.width, height / self.height
@@ -78,6 +99,12 @@ class Camera:
             cx=self.cx * across,
             cy=self.cy * down,
         )
+
+
+def nearest_rotation(matrix: FloatArray) -> FloatArray:
+    """Of a `(3, 3)` that is nearly one: many products leave a rotation by rounding."""
+    left, _, right = np.linalg.svd(matrix)
+    return np.asarray(left @ right)
 
 
 def camera_facts(camera: Camera) -> dict[str, Any]:

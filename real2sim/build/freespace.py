@@ -61,10 +61,8 @@ def before_robot(scene: Gaussians, robots: Mapping[str, FloatArray], cameras: Ma
     wrong = np.zeros(len(means), bool)
     for name, depths in robots.items():
         camera = cameras[name]
-        pixels, depth = camera.project(means)
-        column, row = np.floor(np.clip(pixels, -1, 1e5)).astype(int).T
-        inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
-        wrong[inside] |= depth[inside] < depths[row[inside], column[inside]] - BEFORE
+        row, column, depth = camera.cells(means)
+        wrong |= (depth > 0) & (depth < depths[row, column] - BEFORE)
     return torch.from_numpy(wrong)
 
 

@@ -128,12 +128,9 @@ def things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[
 def _seen(points: FloatArray, normals: FloatArray, views: Sequence[View]) -> FloatArray:
     seen = np.full((len(views), len(points), 3), np.nan)
     for index, view in enumerate(views):
-        pixels, depth = view.camera.project(points)
-        column, row = np.floor(np.clip(pixels, -1, 1e5)).astype(int).T
-        inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < view.camera.width) & (row < view.camera.height)
+        row, column, depth = view.camera.cells(points)
         facing = ((view.camera.camera_to_base[:3, 3] - points) * normals).sum(1) > 0
-        usable = inside & facing
-        usable[usable] &= view.mask[row[usable], column[usable]]
+        usable = (depth > 0) & facing & view.mask[row, column]
         seen[index, usable] = view.image[row[usable], column[usable]] / 255
     known = np.isfinite(seen[..., 0]).any(0)
     colors = np.full((len(points), 3), 0.5)

@@ -218,7 +218,9 @@ def _gauss_newton(camera: Camera, outline: Outline, edges: Edges, beyond: float,
     prior = np.diag(1.0 / np.array([0.3] * (slope.shape[1] - 1) + [RIM]) ** 2)
     normal = slope.T @ (weight[:, None] * slope) + prior
     step = np.linalg.solve(normal, slope.T @ (weight * wanted))
-    return _stepped(camera, step[:-1])
+    # All but the common displacement of the edges.
+    stretch = float(np.exp(np.clip(step[6], -0.2, 0.2))) if free_focal else 1.0
+    return camera.stepped(step[:3], step[3:6], stretch)
 
 
 def uncertainty(camera: Camera, outline: Outline, edges: Edges, free_focal: bool) -> float:
@@ -264,14 +266,3 @@ def _equations(
     # robot's thickness does not pass for its distance.
     slope = np.concatenate([slope, np.ones((len(slope), 1))], axis=1)
     return slope, (1 - np.clip(np.abs(wanted) / beyond, 0, 1) ** 2) ** 2, wanted
-
-
-def _stepped(camera: Camera, step: FloatArray) -> Camera:
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_rotvec(step[:3]).as_matrix()
-    pose[:3, 3] = step[3:6]
-    stretch = float(np.exp(np.clip(step[6], -0.2, 0.2))) if len(step) > 6 else 1.0
-    left, _, right = np.linalg.svd((camera.camera_to_base @ pose)[:3, :3])
-    moved = camera.camera_to_base @ pose
-    moved[:3, :3] = left @ right
-    return replace(camera, camera_to_base=moved, fx=camera.fx * stretch, fy=camera.fy * stretch)

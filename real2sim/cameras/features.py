@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
@@ -23,6 +22,7 @@ from real2sim.cameras.search import random_cameras
 from real2sim.cameras.surface import surface_points
 from real2sim.robots import PANDA, Robot
 from real2sim.silhouette import RobotSilhouette
+from real2sim.splats.planar import pixel_rays
 
 MOVED_PIXELS, MOVED_METRES = 1.0, 0.01
 """Of 160 columns, and of the link: less says nothing about the camera."""
@@ -235,10 +235,8 @@ def _apart(first: Camera, second: Camera) -> bool:
 
 def _surface(camera: Camera, depth: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Points and unit normals `(H, W, 3)` of the base frame; NaN beside the robot and at its outline."""
-    column, row = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    local = np.stack([(column - camera.cx) / camera.fx, (row - camera.cy) / camera.fy, np.ones_like(column)], axis=-1)
     known = np.where(np.isfinite(depth), depth, np.nan)
-    points = (local * known[..., None]) @ camera.camera_to_base[:3, :3].T + camera.camera_to_base[:3, 3]
+    points = pixel_rays(camera) * known[..., None] + camera.camera_to_base[:3, 3]
     down, across = np.gradient(points, axis=(0, 1))
     normal = np.cross(across, down)
     return points, normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
@@ -268,15 +266,9 @@ def _gauss_newton(camera: Camera, ridden: Ridden, tolerance: float, free_focal: 
 
 
 def _stepped(camera: Camera, step: FloatArray) -> Camera:
-    """A camera turned and shifted in its own frame, its focal length stretched."""
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec(step[:3]).as_matrix(), step[3:6]
-    moved = camera.camera_to_base @ pose
-    left, _, right = np.linalg.svd(moved[:3, :3])
-    moved[:3, :3] = left @ right
-    low, high = (camera.width * each for each in FOCALS)
-    fx = float(np.clip(camera.fx * np.exp(step[6]), low, high))
-    return replace(camera, camera_to_base=moved, fx=fx, fy=camera.fy * fx / camera.fx)
+    """By `(7,)`: turn, shift, and log focal length, which stays one of `FOCALS`."""
+    low, high = (camera.width * each / camera.fx for each in FOCALS)
+    return camera.stepped(step[:3], step[3:6], float(np.clip(np.exp(step[6]), low, high)))
 
 
 def _position_error(camera: Camera, ridden: Ridden, chosen: NDArray[np.bool_], free_focal: bool) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray
-from real2sim.camera import Camera
+from real2sim.camera import Camera, nearest_rotation
 from real2sim.silhouette import looking_at
 
 CELL = 4
@@ -178,8 +178,9 @@ def _refined(
         value = score(seen, poses, focals)
         top = np.argsort(-value)[:ELITE]
         poses, focals, value = poses[top], focals[top], value[top]
-    fx, fy = float(focals[0]), float(focals[0] * evidence.aspect)
-    camera = Camera(evidence.width, evidence.height, fx, fy, evidence.width / 2, evidence.height / 2, _rigid(poses[0]))
+    fx, fy, pose = float(focals[0]), float(focals[0] * evidence.aspect), poses[0].copy()
+    pose[:3, :3] = nearest_rotation(pose[:3, :3])
+    camera = Camera(evidence.width, evidence.height, fx, fy, evidence.width / 2, evidence.height / 2, pose)
     return float(value[0]), camera
 
 
@@ -193,12 +194,4 @@ def _moved(rng: np.random.Generator, pose: FloatArray, spread: FloatArray) -> Fl
     out = pose.copy()
     out[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec(rng.normal(0, spread[3:6])).as_matrix()
     out[:3, 3] = pose[:3, 3] + rng.normal(0, spread[:3])
-    return out
-
-
-def _rigid(pose: FloatArray) -> FloatArray:
-    """The nearest rotation: many products leave one by rounding."""
-    left, _, right = np.linalg.svd(pose[:3, :3])
-    out = pose.copy()
-    out[:3, :3] = left @ right
     return out

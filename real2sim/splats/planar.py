@@ -106,10 +106,8 @@ def pixel_rays(camera: Camera) -> FloatArray:
 
 def _seen_colors(view: View, points: FloatArray) -> FloatArray:
     """`(N, 3)`: a view's colours at points of the base frame, NaN where it does not see them."""
-    pixels, depth = view.camera.project(points)
-    column, row = np.floor(np.clip(pixels, -1, 1e6)).astype(int).T
-    inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < view.camera.width) & (row < view.camera.height)
-    inside[inside] = view.mask[row[inside], column[inside]]
+    row, column, depth = view.camera.cells(points)
+    inside = (depth > 0) & view.mask[row, column]
     colors = np.full((len(points), 3), np.nan, np.float32)
     colors[inside] = view.image[row[inside], column[inside]] / 255
     return colors

@@ -143,9 +143,7 @@ def _confirmed(
     points = unproject(views[index].camera, np.stack([columns.ravel(), rows.ravel()], axis=1), depths[index].ravel())
     votes = np.zeros(height * width, dtype=int)
     for other in neighbours:
-        pixels, distance = views[other].camera.project(points)
-        column, row = (np.floor(np.clip(pixels[:, axis], -1, 1e6)).astype(int) for axis in (0, 1))
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (distance > 0)
-        theirs = np.where(inside, depths[other][row.clip(0, height - 1), column.clip(0, width - 1)], 0.0)
-        votes += inside & (np.abs(theirs - distance) < settings.tolerance * distance)
+        row, column, distance = views[other].camera.cells(points)
+        theirs = depths[other][row, column]
+        votes += (distance > 0) & (np.abs(theirs - distance) < settings.tolerance * distance)
     return np.asarray((votes >= settings.agreeing).reshape(height, width) & (depths[index] > 0))

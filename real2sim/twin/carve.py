@@ -88,21 +88,15 @@ def _signed_distance(pictures: Sequence[DepthPicture], centres: FloatArray, voxe
     limit = TRUNCATION * voxel
     total, seen = np.zeros(len(centres)), np.zeros(len(centres))
     for picture in pictures:
-        pixels, distance = picture.camera.project(centres)
-        measured = _at(picture.depth, pixels)
+        # The nearest pixel's depth: interpolating would make surfaces between things.
+        row, column, distance = picture.camera.cells(centres)
+        measured = picture.depth[row, column]
         known = (distance > 0) & np.isfinite(measured) & (measured > 0)
         ahead = np.where(known, measured - distance, -np.inf)
         counted = ahead > -limit
         total += np.where(counted, np.clip(ahead, -limit, limit), 0.0)
         seen += counted
     return np.where(seen > 0, total / np.maximum(seen, 1), -limit)
-
-
-def _at(depth: FloatArray, pixels: FloatArray) -> FloatArray:
-    """Depth at the nearest pixels, 0 outside the picture: interpolating would make surfaces between things."""
-    column, row = np.floor(np.clip(pixels, -1, 1e6)).astype(int).T
-    inside = (column >= 0) & (row >= 0) & (column < depth.shape[1]) & (row < depth.shape[0])
-    return np.where(inside, depth[row.clip(0, depth.shape[0] - 1), column.clip(0, depth.shape[1] - 1)], 0.0)
 
 
 def _crossings(field: FloatArray, low: FloatArray, voxel: float) -> tuple[FloatArray, FloatArray]:

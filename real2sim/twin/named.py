@@ -133,11 +133,8 @@ def _outside(
     points = cells @ upright[:3, :3].T + upright[:3, 3]
     told, outside = np.zeros(len(points)), np.zeros(len(points))
     for view, mask in seen:
-        pixels, depth = view.camera.project(points)
-        column, row = np.floor(np.clip(pixels, -1, 1e5)).astype(int).T
-        inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < view.camera.width) & (row < view.camera.height)
-        row, column = row.clip(0, view.camera.height - 1), column.clip(0, view.camera.width - 1)
-        known = inside & view.mask[row, column]
+        row, column, depth = view.camera.cells(points)
+        known = (depth > 0) & view.mask[row, column]
         told += known
         outside += known & ~mask[row, column]
     share = np.where(told > 0, outside / np.maximum(told, 1), 1.0)

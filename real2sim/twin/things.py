@@ -68,13 +68,9 @@ def find_places(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
     unlike, seen = np.zeros(len(points)), np.zeros(len(points))
     for height in settings.heights:
         for view, (differs, known) in zip(views, differing, strict=True):
-            pixels, depth = view.camera.project(points + height * plane.normal)
-            column, row = np.floor(np.clip(pixels, -1, 1e5)).astype(int).T
-            inside = (depth > 0) & (column >= 0) & (row >= 0)
-            inside &= (column < view.camera.width) & (row < view.camera.height)
-            column, row = column[inside], row[inside]
-            seen[inside] += known[row, column] / len(settings.heights)
-            unlike[inside] += differs[row, column] / len(settings.heights)
+            row, column, depth = view.camera.cells(points + height * plane.normal)
+            seen += (depth > 0) * known[row, column] / len(settings.heights)
+            unlike += (depth > 0) * differs[row, column] / len(settings.heights)
     # Neither how many views nor what share of them: under a thing itself the median of all is the thing's own colour,
     # so that few say it is unlike, and one that errs is no evidence.
     score = gaussian_filter((unlike / np.sqrt(seen + 2)).reshape(texture.points.shape[:2]), 1.5).ravel()
