@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from arena.contracts import FloatArray
 from real2sim.build.freespace import before_robot, behind_workspace
+from real2sim.cameras.gates import Gate
 from real2sim.robots import Robot
 from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of
 from real2sim.splats.gaussians import Gaussians
@@ -30,6 +31,8 @@ ON_THINGS = 400
 """Points on each thing that its Gaussians start from."""
 STEREO, ANYWHERE = 2500, 800
 KNOWN_OPACITY = 0.5
+LEAST_PSNR = 20.0
+"""dB, of the wrist's views held out of the fit."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,13 @@ def fit_scene(
     static = {_camera(view): view.camera for view in prepared.kept if _camera(view) in robots}
     fitted = fitted.subset(~before_robot(fitted, robots, static))
     return fitted, psnr_of(fitted, prepared.held_out) if prepared.held_out else np.zeros(0)
+
+
+def scene_gate(quality: FloatArray) -> Gate:
+    """Whether the views held out, whose PSNR `(K,)` in dB `fit_scene` measured, are met. No view is no proof."""
+    value = float(np.median(quality)) if len(quality) else 0.0
+    reason = "" if value >= LEAST_PSNR else "views held out are not met: things move, or cameras are wrong"
+    return Gate("scene", "PSNR of views held out, dB", value, LEAST_PSNR, not reason, reason)
 
 
 def fit_here(

@@ -18,7 +18,7 @@ from real2sim.robots import robot_named
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.twin.bundle import look_from, servo_facts, told_of
 from real2sim.twin.control import GripperServo, Servo
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import plane_facts, plane_of
 
 FACTS, ARRAYS, SCENE = "rig.json", "rig.safetensors", "background.ply"
 
@@ -34,7 +34,7 @@ def save_rig(folder: Path, rig: Rig) -> None:
         "robot": rig.robot.name,
         "exterior": {name: camera_facts(camera) for name, camera in rig.exterior.items()},
         "wrist": camera_facts(rig.wrist),
-        "plane": {**asdict(rig.plane), "normal": rig.plane.normal.tolist(), "outline": None},
+        "plane": {**plane_facts(rig.plane), "outline": None},
         "servo": servo_facts(rig.servo),
         "gripper": servo_facts(rig.gripper),
         "looks": {name: asdict(look) for name, look in rig.looks.items()},
@@ -51,15 +51,12 @@ def load_rig(folder: Path) -> Rig:
         facts, arrays = json.loads((folder / FACTS).read_text()), load_file(folder / ARRAYS)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{folder} holds no rig: build it again") from error
-    plane = facts["plane"]
     return Rig(
         robot=robot_named(facts["robot"]),
         exterior={name: camera_of(each) for name, each in facts["exterior"].items()},
         wrist=camera_of(facts["wrist"]),
         empty={name.removeprefix("empty/"): image for name, image in arrays.items() if name.startswith("empty/")},
-        plane=SupportPlane(
-            np.array(plane["normal"]), plane["height"], arrays["outline"], plane["tilt"], plane["share"]
-        ),
+        plane=plane_of(facts["plane"], arrays["outline"]),
         background=read_ply(folder / SCENE),
         servo=Servo(**told_of(facts["servo"])),
         gripper=GripperServo(**told_of(facts["gripper"])),

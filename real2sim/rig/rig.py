@@ -14,7 +14,8 @@ from PIL import Image
 from arena.contracts import ActionSpace, Episode, FloatArray, Frames, InvalidInput
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, episode_key
-from real2sim.build.scene import fit_here, fit_scene, prepare
+from real2sim.build.posed import MOSTLY_FREE, PLATE_FRAMES
+from real2sim.build.scene import fit_here, fit_scene, prepare, scene_gate
 from real2sim.build.verify import look_of
 from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
@@ -34,7 +35,7 @@ from real2sim.twin.bundle import look_from, servo_facts, told_of
 from real2sim.twin.control import GripperServo, Servo, identify_gripper, identify_tool_servo
 from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
 from real2sim.twin.render import Backdrop, Look, RobotImages
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import SupportPlane, plane_facts, plane_of
 from real2sim.twin.table import TableSettings, find_table
 
 SPACING, SMOOTH, OPACITY, BEYOND = 0.008, 0.6, 0.95, 0.15
@@ -43,7 +44,6 @@ views agree about."""
 LEVEL = 1e-3
 """Cost of a tilt, per square degree: one rig's base and table are level within a fraction of it."""
 LOOK_FRAMES = 24
-MOSTLY_FREE = 0.35
 AROUND_THING = 0.05
 """Metres around a thing that pictures of the empty scene leave out."""
 TOUCHED = 0.12
@@ -206,7 +206,7 @@ class _Maker:
         views = []
         try:
             for name, camera in exterior.items():
-                rows = np.unique(np.linspace(0, len(joints) - 1, 40).astype(int))
+                rows = np.unique(np.linspace(0, len(joints) - 1, PLATE_FRAMES).astype(int))
                 drawn = np.stack([np.isfinite(silhouette.depth(camera, joints[t], gripper[t])) for t in rows])
                 views.append(View(camera, empty[name], drawn.mean(0) <= MOSTLY_FREE, f"{name}/plate"))
             frames = [frame for one in self._episodes for frame in self._untouched(one, exterior, empty, silhouette)]
@@ -244,15 +244,9 @@ class _Maker:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             # The cameras are well known: none is moved.
             table = find_table(views, settings=TableSettings(rounds=0, level=LEVEL))
-            plane = {
-                **asdict(table.plane),
-                "normal": table.plane.normal.tolist(),
-                "outline": table.plane.outline.tolist(),
-            }
-            return {"plane": plane, "cost": table.cost}, []
+            return {"plane": plane_facts(table.plane), "cost": table.cost}, []
 
-        facts = self._ledger.run("table", compute)["plane"]
-        return SupportPlane(**{**facts, **{key: np.array(facts[key]) for key in ("normal", "outline")}}), views
+        return plane_of(self._ledger.run("table", compute)["plane"]), views
 
     def _looks(self, cameras: Mapping[str, Camera]) -> dict[str, Look]:
         """The cameras' colours of the robot, in the pooled frames."""
@@ -290,9 +284,7 @@ class _Maker:
             prepared = prepare(views, plane, (), self._robot, robots)
             scene, quality = fit_scene(prepared, robots, lambda p: fit_here(p, self._settings.steps, checkpoint))
             write_ply(file, scene)
-            value = float(np.median(quality)) if len(quality) else 0.0
-            return {"gaussians": len(scene)}, [Gate("scene", "PSNR of views held out, dB", value, 20.0, value >= 20.0,
-                                                    "" if value >= 20.0 else "views held out are not met")]  # fmt: skip
+            return {"gaussians": len(scene)}, [scene_gate(quality)]
 
         self._ledger.run("scene", compute)
         self._ledger.insist("scene")

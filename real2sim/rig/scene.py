@@ -28,7 +28,7 @@ from real2sim.twin.color import to_uint8
 from real2sim.twin.goal import Goal
 from real2sim.twin.objects import TwinObject
 from real2sim.twin.pictures import WRIST
-from real2sim.twin.solid_fit import plane_frame
+from real2sim.twin.support import plane_frame
 from real2sim.twin.things import twin_object
 
 OPAQUE, FINER = 0.97, 0.6
@@ -75,13 +75,10 @@ def twin_of(rig: Rig, episode: Episode, width: int, height: int) -> Twin:
         robot.close()
     standing = _standing(rig, episode, first, last)
     moved = [each for each in standing if each.left is not None]
-    marks = [each for each in standing if _is_mark(each, moved)]
-    solid = [each for each in standing if all(each is not mark for mark in marks)]
-    looks_of = {each.thing.name: _coat(each, first) for each in standing}
     return Twin(
         background=rig.background,
-        objects=tuple(replace(each.thing, solid=any(each is one for one in solid)) for each in standing),
-        splats=looks_of,
+        objects=tuple(replace(each.thing, solid=not _is_mark(each, moved)) for each in standing),
+        splats={each.thing.name: _coat(each, first) for each in standing},
         plane=rig.plane,
         exterior={name: camera.resized(width, height) for name, camera in rig.exterior.items()},
         wrist=rig.wrist.resized(width, height),
@@ -90,7 +87,7 @@ def twin_of(rig: Rig, episode: Episode, width: int, height: int) -> Twin:
         servo=rig.servo,
         gripper=rig.gripper,
         backdrops=rig.backdrops(width, height),
-        goal=_goal(episode, [each for each in moved if each in solid]),
+        goal=_goal(episode, moved),
         origin={
             "episode": episode.id,
             "source": asdict(episode.source),

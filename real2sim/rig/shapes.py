@@ -12,9 +12,9 @@ from scipy.ndimage import binary_dilation
 from arena.contracts import FloatArray
 from real2sim.camera import Camera
 from real2sim.rig.sights import Sight, Spotted
-from real2sim.twin.solid_fit import FittedSolid, plane_frame
+from real2sim.twin.solid_fit import FittedSolid
 from real2sim.twin.solids import SHAPES, Shape, Solid
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import SupportPlane, plane_frame
 
 DRAWS, ELITE, ROUNDS = 24, 6, 10
 SMALLEST, LARGEST = 0.015, 0.2
@@ -22,8 +22,6 @@ SIMPLER = 0.02
 """What a shape with more freedom has to agree better by (of 1): a ball before a cylinder, a cylinder before a box."""
 STANDING = 0.012
 """Metres between a thing and the table below which it stands on it."""
-_SUB = (0.0,)
-"""Pixels from a pixel's middle where its rays are, along each axis: outlines are of whole pixels anyway."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class Outlined:
 
 @dataclass(frozen=True)
 class Patch:
-    """Pixels around a thing: rays `(N, 3)` in the plane's frame, which of the `N` are `mine` and which
-    say nothing, because the robot or something else is there."""
+    """Pixels around a thing: rays `(N, 3)` through their middles in the plane's frame, which of the `N` are `mine` and
+    which say nothing, because the robot or something else is there."""
 
     origin: FloatArray
     rays: FloatArray
@@ -46,13 +44,10 @@ class Patch:
     silent: NDArray[np.bool_]
 
     def agreement(self, solid: Solid, lifted: float) -> float:
-        """Intersection over union, shares of pixels counted."""
+        """Intersection over union."""
         origins = np.broadcast_to(self.origin - [0, 0, lifted], self.rays.shape)
-        hit, _ = solid.hit(origins, self.rays)
-        share = hit.reshape(len(_SUB) ** 2, -1).mean(axis=0)[~self.silent]
-        mine = self.mine[~self.silent]
-        both, either = np.minimum(share, mine).sum(), np.maximum(share, mine).sum()
-        return float(both / max(either, 1.0))
+        hit, mine = solid.hit(origins, self.rays)[0][~self.silent], self.mine[~self.silent]
+        return float((hit & mine).sum() / max(int((hit | mine).sum()), 1))
 
 
 def patch(camera: Camera, frame: FloatArray, mine: NDArray[np.bool_], silent: NDArray[np.bool_]) -> Patch:
@@ -63,14 +58,11 @@ def patch(camera: Camera, frame: FloatArray, mine: NDArray[np.bool_], silent: ND
     window = (slice(max(rows.min() - reach, 0), min(rows.max() + reach + 1, height)),
               slice(max(columns.min() - reach, 0), min(columns.max() + reach + 1, width)))  # fmt: skip
     down, across = np.mgrid[window]
-    rays = []
-    for dy in _SUB:
-        for dx in _SUB:
-            x, y = (across + 0.5 + dx - camera.cx) / camera.fx, (down + 0.5 + dy - camera.cy) / camera.fy
-            rays.append(np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3))
+    x, y = (across + 0.5 - camera.cx) / camera.fx, (down + 0.5 - camera.cy) / camera.fy
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
     turn = camera.camera_to_base[:3, :3].T @ frame[:3, :3]
     origin = (camera.camera_to_base[:3, 3] - frame[:3, 3]) @ frame[:3, :3]
-    return Patch(origin, np.concatenate(rays) @ turn, mine[window].ravel(), silent[window].ravel())
+    return Patch(origin, rays @ turn, mine[window].ravel(), silent[window].ravel())
 
 
 def outline(spotted: Spotted, sights: Mapping[str, Sight], plane: SupportPlane, seed: int = 0) -> Outlined:

@@ -31,7 +31,7 @@ from real2sim.twin.goal import Goal
 from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.render import Backdrop, Look
 from real2sim.twin.solids import SHAPES, Shape
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import SupportPlane, plane_facts, plane_of
 
 MANIFEST, BACKGROUND, OBJECTS, GEOMETRY = "twin.json", "background.ply", "objects", "geometry.safetensors"
 FORMAT = 1
@@ -116,7 +116,7 @@ def save_twin(folder: Path, twin: Twin) -> None:
         "wrist": None if twin.wrist is None else camera_facts(twin.wrist),
         "looks": {name: asdict(look) for name, look in twin.looks.items()},
         "objects": [_object_facts(thing) for thing in twin.objects],
-        "plane": {**asdict(twin.plane), "normal": twin.plane.normal.tolist(), "outline": None},
+        "plane": {**plane_facts(twin.plane), "outline": None},
         "servo": servo_facts(twin.servo),
         "gripper": servo_facts(twin.gripper),
         "goal": None if twin.goal is None else asdict(twin.goal),
@@ -143,7 +143,7 @@ def load_twin(folder: Path) -> Twin:
             background=read_ply(folder / BACKGROUND),
             objects=objects,
             splats={thing.name: read_ply(folder / OBJECTS / f"{thing.name}.ply") for thing in objects},
-            plane=_plane(manifest["plane"], geometry["plane/outline"]),
+            plane=plane_of(manifest["plane"], geometry["plane/outline"]),
             exterior={name: camera_of(facts) for name, facts in manifest["exterior"].items()},
             wrist=None if manifest["wrist"] is None else camera_of(manifest["wrist"]),
             beginning=_beginning(manifest["beginning"]),
@@ -244,10 +244,6 @@ def _shape(name: str | None) -> Shape | None:
     if name is not None and name not in SHAPES:
         raise ValueError(f"no shape is called {name!r}")
     return name
-
-
-def _plane(facts: Mapping[str, Any], outline: FloatArray) -> SupportPlane:
-    return SupportPlane(np.array(facts["normal"]), facts["height"], outline, facts["tilt"], facts["share"])
 
 
 def look_from(facts: Mapping[str, Any]) -> Look:

@@ -7,9 +7,8 @@ A generator is a function that a package of anybody's declares as an entry point
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
 from real2sim.twin.carve import Mesh
 from real2sim.twin.library import open3d
-from real2sim.twin.objects import ObjectSettings, TwinObject, convex_parts
+from real2sim.twin.objects import ObjectSettings, TwinObject, object_of
 
 GROUP = "dreamarena.image_to_3d"
 TURNS, SCALES, JUDGED_VIEWS = 24, (0.7, 0.8, 0.9, 1.0, 1.1), 8
@@ -63,16 +62,9 @@ def fitted_into(
     unit = float(np.cbrt(thing.size.prod() / np.prod(top - bottom)))
     floor = -thing.size[2] / 2
     tried = [_placed(mesh, unit * scale, 2 * np.pi * turn / TURNS, floor) for scale in SCALES for turn in range(TURNS)]
-    scores = [_agreement(each, thing, largest[:JUDGED_VIEWS]) for each in tried]
-    best = tried[int(np.argmax(scores))]
-    bottom, top = best.vertices.min(axis=0), best.vertices.max(axis=0)
-    middle = np.eye(4)
-    middle[:3, 3] = (bottom + top) / 2
-    best = best.moved(np.linalg.inv(middle))
-    parts = convex_parts(best, settings)
-    return replace(
-        thing, body_to_base=thing.body_to_base @ middle, size=top - bottom, mesh=best, parts=parts, shape=None
-    )
+    judges = [(view, mask, open3d.core.Tensor(_rays(view))) for view, mask in largest[:JUDGED_VIEWS]]
+    scores = [_agreement(each, thing, judges) for each in tried]
+    return object_of(thing.name, thing.body_to_base, tried[int(np.argmax(scores))], settings, thing.mass)
 
 
 def _checked(mesh: Mesh) -> Mesh:
@@ -106,16 +98,16 @@ def _placed(mesh: Mesh, scale: float, turn: float, floor: float) -> Mesh:
     return Mesh(vertices, mesh.triangles)
 
 
-def _agreement(mesh: Mesh, thing: TwinObject, seen: Sequence[tuple[View, NDArray[np.bool_]]]) -> float:
-    """Mean intersection over union of the mesh's outline with the masks."""
+def _agreement(mesh: Mesh, thing: TwinObject, judges: Sequence[tuple[View, NDArray[np.bool_], Any]]) -> float:
+    """Mean intersection over union of the mesh's outline with the masks, each with its view and that view's rays."""
     scene = open3d.t.geometry.RaycastingScene(nthreads=1)
     vertices = mesh.vertices @ thing.body_to_base[:3, :3].T + thing.body_to_base[:3, 3]
     scene.add_triangles(
         open3d.core.Tensor(vertices.astype(np.float32)), open3d.core.Tensor(mesh.triangles.astype(np.uint32))
     )
     shares = []
-    for view, mask in seen:
-        hit = np.isfinite(scene.cast_rays(open3d.core.Tensor(_rays(view)))["t_hit"].numpy())
+    for view, mask, rays in judges:
+        hit = np.isfinite(scene.cast_rays(rays)["t_hit"].numpy())
         drawn = hit.reshape(mask.shape) & view.mask
         shares.append((drawn & mask).sum() / max(int((drawn | mask).sum()), 1))
     return float(np.mean(shares))

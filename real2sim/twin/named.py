@@ -13,15 +13,8 @@ from arena.contracts import FloatArray
 from real2sim.splats.views import View
 from real2sim.twin.carve import closed_surface
 from real2sim.twin.generated import ImageTo3D, fitted_into
-from real2sim.twin.objects import (
-    DENSITY,
-    FRICTION,
-    Guess,
-    ObjectSettings,
-    TwinObject,
-    convex_parts,
-)
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.objects import ObjectSettings, TwinObject, object_of
+from real2sim.twin.support import SupportPlane, plane_frame
 
 Masks = Sequence[Mapping[str, NDArray[np.bool_]]]
 """For each view, `(H, W)` of each thing that is seen in it."""
@@ -71,7 +64,7 @@ def _hull(
     name: str, seen: Sequence[tuple[View, NDArray[np.bool_]]], plane: SupportPlane, settings: ObjectSettings
 ) -> TwinObject | None:
     """A named thing, upright on the plane; None where its masks do not meet."""
-    upright = _plane_frame(plane)
+    upright = plane_frame(np.zeros(3), plane)
     upright[:3, 3] += upright[:3, :3] @ np.array([*(_meeting(seen, upright)[:2]), 0.0])
     low, high = np.array([-REACH, -REACH, 0.0]), np.array([REACH, REACH, HIGHEST])
     for voxel in (COARSE, FINE):
@@ -88,25 +81,7 @@ def _hull(
     # A cell of air all around closes the surface, on the plane too.
     padded = np.pad(gaussian_filter(field, 0.7), 1, constant_values=0.5)
     mesh = closed_surface(padded, corner - FINE, FINE)
-    bottom, top = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-    middle = np.eye(4)
-    middle[:3, 3] = (bottom + top) / 2
-    mesh = mesh.moved(np.linalg.inv(middle))
-    mass = Guess(*(max(mesh.volume, 1e-7) * density for density in (DENSITY.value, DENSITY.low, DENSITY.high)))
-    parts = convex_parts(mesh, settings)
-    slug = re.sub(r"[^a-z0-9]+", "_", name).strip("_")
-    return TwinObject(slug, upright @ middle, top - bottom, mesh, parts, mass, FRICTION)
-
-
-def _plane_frame(plane: SupportPlane) -> FloatArray:
-    """`(4, 4)` to the base frame: z is the plane's normal, z = 0 the plane, x as near to the base's as it can be."""
-    normal = plane.normal
-    across = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
-    across /= np.linalg.norm(across)
-    frame = np.eye(4)
-    frame[:3, :3] = np.stack([across, np.cross(normal, across), normal], axis=1)
-    frame[:3, 3] = plane.height * normal
-    return frame
+    return object_of(re.sub(r"[^a-z0-9]+", "_", name).strip("_"), upright, mesh, settings)
 
 
 def _meeting(seen: Sequence[tuple[View, NDArray[np.bool_]]], upright: FloatArray) -> FloatArray:

@@ -21,7 +21,7 @@ from real2sim.splats.views import unproject
 from real2sim.twin.carve import DepthPicture, Mesh, NothingSolid, carve
 from real2sim.twin.library import coacd, open3d
 from real2sim.twin.solids import Shape
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import SupportPlane, plane_frame
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,21 @@ def build_object(
     seen = [DepthPicture(_into(picture.camera, upright), picture.depth) for picture in pictures]
     mesh = carve(seen, low, high, settings.voxel)
     mesh.vertices[mesh.vertices[:, 2] < settings.above, 2] = 0.0
+    return object_of(name, upright, mesh, settings)
+
+
+def object_of(
+    name: str, frame: FloatArray, mesh: Mesh, settings: ObjectSettings, mass: Guess | None = None
+) -> TwinObject:
+    """A thing of unknown friction from its closed surface in a `frame` `(4, 4)` of the base, z up. Where its `mass` is
+    not given, it is guessed from the volume."""
     lowest, highest = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     centre = np.eye(4)
     centre[:3, 3] = (lowest + highest) / 2
     mesh = mesh.moved(np.linalg.inv(centre))
     volume = max(mesh.volume, 1e-7)
-    mass = Guess(*(volume * density for density in (DENSITY.value, DENSITY.low, DENSITY.high)))
-    return TwinObject(name, upright @ centre, highest - lowest, mesh, convex_parts(mesh, settings), mass, FRICTION)
+    mass = mass or Guess(*(volume * density for density in (DENSITY.value, DENSITY.low, DENSITY.high)))
+    return TwinObject(name, frame @ centre, highest - lowest, mesh, convex_parts(mesh, settings), mass, FRICTION)
 
 
 def convex_parts(mesh: Mesh, settings: ObjectSettings) -> tuple[Mesh, ...]:
@@ -193,17 +201,11 @@ def split_gaussians(
 
 def _upright_frame(cluster: FloatArray, plane: SupportPlane) -> FloatArray:
     """`(4, 4)` to the base frame: origin on the plane under the cluster, z its normal, x along the smallest box."""
-    normal = plane.normal
-    across = np.cross([0.0, 1.0, 0.0], normal)
-    across /= np.linalg.norm(across)
-    flat = cluster @ np.stack([across, np.cross(normal, across)], axis=1)
-    angle = _smallest_box_angle(flat)
-    x = np.cos(angle) * across + np.sin(angle) * np.cross(normal, across)
-    frame = np.eye(4)
-    frame[:3, :3] = np.stack([x, np.cross(normal, x), normal], axis=1)
-    middle = cluster.mean(axis=0)
-    frame[:3, 3] = middle - plane.distance(middle[None])[0] * normal
-    return frame
+    frame = plane_frame(cluster.mean(axis=0), plane)
+    angle = _smallest_box_angle(cluster @ frame[:3, :2])
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return np.asarray(frame @ turn)
 
 
 def _smallest_box_angle(flat: FloatArray) -> float:

@@ -22,7 +22,7 @@ from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.paint import image_on_background, on_table, painted, random_color, random_picture
 from real2sim.twin.placing import coated, has_room, in_disc, random_thing, slid
 from real2sim.twin.render import Look
-from real2sim.twin.solid_fit import plane_frame
+from real2sim.twin.support import plane_frame
 
 CAMERA_METRES, CAMERA_DEGREES = 0.05, 5.0
 WRIST_METRES, WRIST_DEGREES = 0.01, 2.0

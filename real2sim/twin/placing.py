@@ -11,9 +11,9 @@ from arena.contracts import FloatArray
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.start import start_from_points
 from real2sim.twin.objects import TwinObject
-from real2sim.twin.solid_fit import FittedSolid, plane_frame
+from real2sim.twin.solid_fit import FittedSolid
 from real2sim.twin.solids import SHAPES, Solid
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import SupportPlane, plane_frame
 from real2sim.twin.things import twin_object
 
 CLEARANCE = 0.01

@@ -13,7 +13,7 @@ from arena.contracts import FloatArray, InvalidInput
 from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
 from real2sim.twin.solids import SHAPES, Shape, Solid
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import SupportPlane, plane_frame
 
 UNEXPLAINED = 0.5
 """Cost of a pixel whose point no other view shows, in parts of the most that a pixel costs."""
@@ -215,13 +215,3 @@ def _solid(shape: Shape, values: FloatArray, settings: ThingSettings) -> Solid:
     if shape == "box":
         return Solid(shape, *values[:3], width, length, height)
     return Solid(shape, values[0], values[1], 0.0, width, width, height)
-
-
-def plane_frame(place: FloatArray, plane: SupportPlane) -> FloatArray:
-    """`(4, 4)` to the base frame: origin on the plane at a place, z its normal."""
-    x = np.cross([0.0, 1.0, 0.0], plane.normal)
-    x /= np.linalg.norm(x)
-    frame = np.eye(4)
-    frame[:3, :3] = np.stack([x, np.cross(plane.normal, x), plane.normal], axis=1)
-    frame[:3, 3] = place - plane.distance(place[None])[0] * plane.normal
-    return frame

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,27 @@ class SupportPlane:
     def covers(self, points: FloatArray) -> NDArray[np.bool_]:
         """`(N,)`: which points are over (or under) the surface's convex outline."""
         return np.asarray(Delaunay(self.outline).find_simplex(points[:, :2]) >= 0)
+
+
+def plane_frame(place: FloatArray, plane: SupportPlane) -> FloatArray:
+    """`(4, 4)` to the base frame: origin on the plane at a place `(3,)` m, z its normal."""
+    x = np.cross([0.0, 1.0, 0.0], plane.normal)
+    x /= np.linalg.norm(x)
+    frame = np.eye(4)
+    frame[:3, :3] = np.stack([x, np.cross(plane.normal, x), plane.normal], axis=1)
+    frame[:3, 3] = place - plane.distance(place[None])[0] * plane.normal
+    return frame
+
+
+def plane_facts(plane: SupportPlane) -> dict[str, Any]:
+    """A plane as JSON."""
+    return {**asdict(plane), "normal": plane.normal.tolist(), "outline": plane.outline.tolist()}
+
+
+def plane_of(facts: Mapping[str, Any], outline: FloatArray | None = None) -> SupportPlane:
+    """The plane of `plane_facts`, or of those with an `outline` that was kept elsewhere."""
+    outline = np.array(facts["outline"]) if outline is None else outline
+    return SupportPlane(np.array(facts["normal"]), facts["height"], outline, facts["tilt"], facts["share"])
 
 
 def find_support_plane(points: FloatArray, reach: float = 1.2, seed: int = 0) -> SupportPlane:

@@ -10,9 +10,8 @@ from real2sim.rig.shapes import outline, patch, placed
 from real2sim.rig.sights import Sight, spot
 from real2sim.silhouette import looking_at
 from real2sim.splats.planar import pixel_rays
-from real2sim.twin.solid_fit import plane_frame
 from real2sim.twin.solids import Solid
-from real2sim.twin.support import SupportPlane
+from real2sim.twin.support import SupportPlane, plane_frame
 
 WIDTH, HEIGHT = 192, 128
 LEVEL = SupportPlane(np.array([0.0, 0, 1]), 0.0, np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]), 0.0, 1.0)
