@@ -87,7 +87,8 @@ class CameraStages:
 
     def _exterior(self, name: str, lens: float | None = None) -> tuple[dict[str, Any], list[Gate]]:
         settings = self._settings
-        if (known := calibrated(self._episode.metadata).get(name)) is not None:
+        known = calibrated(self._episode.metadata).get(name)
+        if known is not None and lens is None:  # The second search, with a lens, comes after it was checked.
             fit = check_exterior(self._episode, name, known)
             if (gate := given_gate(fit, name)).passed:
                 return {"camera": camera_facts(known), "iou": fit.iou, "given": True, "shown": True}, [gate]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
+from real2sim.cameras.certainty import clustered_errors
 from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.search import random_cameras
 from real2sim.cameras.surface import surface_points
@@ -272,15 +273,6 @@ def _stepped(camera: Camera, step: FloatArray) -> Camera:
 
 
 def _position_error(camera: Camera, ridden: Ridden, chosen: NDArray[np.bool_], free_focal: bool) -> float:
-    """m: sandwich errors, clustered by frame: what a frame's features share is its pose's error."""
+    """m."""
     slope, off = _slopes(camera, ridden, free_focal)[chosen], ridden.residuals(camera)[chosen]
-    if len(off) < 10 * slope.shape[2] or not np.isfinite(slope).all():
-        return float("inf")
-    inverse = np.linalg.pinv(np.einsum("nij,nik->jk", slope, slope))
-    pull = np.einsum("nij,ni->nj", slope, off)
-    meat = np.zeros_like(inverse)
-    for side in range(2):
-        totals = np.zeros((int(ridden.frame[chosen, side].max()) + 1, slope.shape[2]))
-        np.add.at(totals, ridden.frame[chosen, side], pull)
-        meat += totals.T @ totals
-    return float(np.sqrt(np.trace((inverse @ meat @ inverse)[3:6, 3:6])))
+    return float(np.linalg.norm(clustered_errors(slope, off, ridden.frame[chosen])[3:6]))

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from arena.contracts import FloatArray, Frames
-from real2sim.cameras.exterior import LEAST_IOU, ExteriorFit
+from real2sim.cameras.exterior import LEAST_FEATURES, LEAST_IOU, ExteriorFit
 from real2sim.cameras.handeye import HandEye
 from real2sim.cameras.plate import Plate
 
 LEAST_GIVEN_IOU = 0.55
-LEAST_FEATURES = 0.5
-"""Where silhouettes decide nothing. On two cameras of DROID 0.72 and 0.75 where the robot is drawn onto itself, and at
-most 0.37 at other optima; in known scenes with joints of other times below 0.25."""
 MOST_POSITION_ERROR = 0.02
 """Metres: the error at which a camera counts as falsely accepted."""
 MOST_MOVED = 1.0
@@ -62,14 +59,13 @@ def _edges(picture: FloatArray) -> FloatArray:
 
 def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
     """Whether frames that the camera was not fitted to show the robot where it is drawn."""
-    followed = fit.feature_share is not None and fit.feature_share >= LEAST_FEATURES
     reason = ""
-    if not fit.outlined and not followed:
+    if not fit.outlined and not fit.followed:
         reason = (
             f"the robot in {name} is not where its joints say: too little of it is seen, joint zeros or units are "
             f"wrong, pictures and joints are of different times, the picture is mirrored, or this is another robot"
         )
-    if fit.feature_share is not None and followed:
+    if fit.feature_share is not None and fit.followed:
         metric = "share of the features on the robot that move with it"
         return Gate(f"camera {name}", metric, fit.feature_share, LEAST_FEATURES, not reason, reason)
     return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from arena.contracts import FloatArray, InvalidInput
+from real2sim.cameras.certainty import clustered_errors
 from real2sim.cameras.matching import Matches
 
 Progress = Callable[[int, int, str], None]
@@ -212,19 +213,9 @@ class _Problem:
     def _standard_errors(
         self, off: FloatArray, slope: FloatArray, inliers: NDArray[np.bool_], known: float | None
     ) -> FloatArray:
-        """Sandwich errors, clustered by frame: a frame's matches share its pose's error."""
         free = slice(0, 7 if known is None else 6)
-        slope, off = slope[inliers][:, free], off[inliers]
-        if len(off) < 10 * slope.shape[1]:
-            return np.full(7, np.inf)
-        inverse = np.linalg.pinv(slope.T @ slope)
-        pull = slope * off[:, None]
-        meat = np.zeros((slope.shape[1],) * 2)
-        for frames in (self.matches.first[inliers], self.matches.second[inliers]):
-            totals = np.zeros((int(frames.max()) + 1, slope.shape[1]))
-            np.add.at(totals, frames, pull)
-            meat += totals.T @ totals
-        error = np.sqrt(np.maximum(np.diag(inverse @ meat @ inverse), 0))
+        frames = np.stack([self.matches.first, self.matches.second], axis=1)[inliers]
+        error = clustered_errors(slope[inliers][:, None, free], off[inliers][:, None], frames)
         return np.pad(error, (0, 7 - len(error)))
 
 

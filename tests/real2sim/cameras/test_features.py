@@ -11,9 +11,8 @@ import pytest
 from arena.contracts import FloatArray
 from real2sim.camera import Camera
 from real2sim.cameras import features
-from real2sim.cameras.exterior import farthest
+from real2sim.cameras.exterior import LEAST_FEATURES, farthest
 from real2sim.cameras.features import FeatureProblem
-from real2sim.cameras.gates import LEAST_FEATURES
 from real2sim.cameras.matching import Matches
 from real2sim.silhouette import RobotSilhouette
 from real2sim.truth import FAULTS, KnownTruth, make_truth
