@@ -8,7 +8,7 @@ its own pose. Cameras that do not move see one background: it is drawn once and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,6 +78,28 @@ class Look:
     robot: ColorResponse = field(default_factory=ColorResponse)
 
 
+class _Kept:
+    """The last `most` single pictures that were drawn, by what they show."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._layers: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
+
+    def layers(self, keys: Sequence[tuple[object, ...]], draw: Callable[[Sequence[int]], Layer]) -> Layer:
+        """The pictures of all `keys`; `draw` draws the rows of those that are not kept, each once."""
+        missing: dict[tuple[object, ...], int] = {}
+        for row, key in enumerate(keys):
+            if key not in self._layers:
+                missing.setdefault(key, row)
+        if missing:
+            drawn = draw(list(missing.values()))
+            self._layers.update({key: _row(drawn, index) for index, key in enumerate(missing)})
+        found = [self._layers[key] for key in keys]
+        while len(self._layers) > self._most:
+            self._layers.popitem(last=False)
+        return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
+
+
 class TwinRenderer:
     """Draws scenes that share a `background` (base frame) and `objects` (each in the frame of its body).
 
@@ -97,8 +119,7 @@ class TwinRenderer:
         self._background = background.detach()
         self._objects = {name: gaussians.detach() for name, gaussians in objects.items()}
         self._looks, self._backdrops = dict(looks or {}), dict(backdrops or {})
-        self._drawn: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
-        self._kept: OrderedDict[tuple[object, ...], Layer] = OrderedDict()
+        self._backgrounds, self._things = _Kept(KEPT_BACKGROUNDS), _Kept(KEPT_THINGS)
 
     @torch.no_grad()
     def render(
@@ -114,7 +135,7 @@ class TwinRenderer:
         `InvalidInput` for an object without poses, poses that are not rigid, and sizes that disagree.
         """
         look = self._looks.get(name, Look())
-        splats = [self._plate(name, len(cameras)) if name in self._backdrops else self._backgrounds(cameras)]
+        splats = [self._plate(name, len(cameras)) if name in self._backdrops else self._behind(cameras)]
         for body, gaussians in self._objects.items():
             splats.append(self._draw_object(body, gaussians, cameras, body_to_base))
         layers = [_tinted(layer, look.scene) for layer in splats]
@@ -124,19 +145,10 @@ class TwinRenderer:
         depth = torch.where(whole.alpha > 0.5, whole.depth, torch.inf)
         return to_uint8(whole.color), np.asarray(depth.cpu().double().numpy())
 
-    def _backgrounds(self, cameras: Sequence[Camera]) -> Layer:
-        """Each distinct camera's background, drawn if it is not kept from before."""
+    def _behind(self, cameras: Sequence[Camera]) -> Layer:
+        """The background of each camera, drawn once for those that are one."""
         keys = [_key(camera) for camera in cameras]
-        missing = {key: camera for key, camera in zip(keys, cameras, strict=True) if key not in self._kept}
-        fresh: dict[tuple[object, ...], Layer] = {}
-        if missing:
-            drawn = _as_layer(self._background, list(missing.values()))
-            fresh = {key: _row(drawn, index) for index, key in enumerate(missing)}
-        found = [fresh[key] if key in fresh else self._kept[key] for key in keys]
-        self._kept.update(fresh)
-        while len(self._kept) > KEPT_BACKGROUNDS:
-            self._kept.popitem(last=False)
-        return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
+        return self._backgrounds.layers(keys, lambda rows: _as_layer(self._background, [cameras[row] for row in rows]))
 
     def _plate(self, name: str, count: int) -> Layer:
         """A static camera's own picture, for each of `count` scenes."""
@@ -152,25 +164,19 @@ class TwinRenderer:
             raise InvalidInput(f"object {body!r} has no poses; given are those of {sorted(poses) or 'none'}")
         if np.shape(poses[body]) != (len(cameras), 4, 4):
             raise InvalidInput(f"poses of {body!r} must be ({len(cameras)}, 4, 4), not {np.shape(poses[body])}")
-        # What lies still before a camera that stands still is drawn once.
-        keys = [
-            (body, _key(camera), np.round(pose, STILL).tobytes())
-            for camera, pose in zip(cameras, poses[body], strict=True)
-        ]
-        moved = {}
-        for key, camera, pose in zip(keys, cameras, poses[body], strict=True):
-            if key in self._drawn:
-                continue
-            base_to_body = torch.linalg.inv(check_rigid(torch.from_numpy(np.asarray(pose, dtype=np.float64))))
-            seen = replace(camera, camera_to_base=base_to_body.numpy() @ camera.camera_to_base)
-            moved[key] = seen.resized(self._finer * camera.width, self._finer * camera.height)
-        if moved:
-            layer = _coarser(_as_layer(gaussians, list(moved.values())), self._finer)
-            self._drawn.update({key: _row(layer, index) for index, key in enumerate(moved)})
-        found = [self._drawn[key] for key in keys]
-        while len(self._drawn) > KEPT_THINGS:
-            self._drawn.popitem(last=False)
-        return Layer(*(torch.stack([getattr(layer, part) for layer in found]) for part in ("color", "depth", "alpha")))
+        for pose in poses[body]:
+            check_rigid(torch.from_numpy(np.asarray(pose, dtype=np.float64)))
+        # What lies still before a camera that stands still is drawn once: where it is within `STILL`, whatever was
+        # drawn before.
+        places = np.round(np.asarray(poses[body], dtype=np.float64), STILL)
+
+        def draw(rows: Sequence[int]) -> Layer:
+            from_body = [replace(cameras[row], camera_to_base=_seen_from(places[row], cameras[row])) for row in rows]
+            fine = [each.resized(self._finer * each.width, self._finer * each.height) for each in from_body]
+            return _coarser(_as_layer(gaussians, fine), self._finer)
+
+        keys = [(body, _key(camera), place.tobytes()) for camera, place in zip(cameras, places, strict=True)]
+        return self._things.layers(keys, draw)
 
     def _robot_layer(self, robot: RobotImages, like: Layer) -> Layer:
         if robot.mask.shape != tuple(like.alpha.shape):
@@ -217,6 +223,11 @@ def _tinted(layer: Layer, response: ColorResponse) -> Layer:
     """A response holds for a colour, not for its share of a pixel."""
     pure = layer.color / layer.alpha.clamp(min=1e-6)[..., None]
     return replace(layer, color=response.apply(pure) * layer.alpha[..., None])
+
+
+def _seen_from(body_to_base: FloatArray, camera: Camera) -> FloatArray:
+    """`(4, 4)`: the camera's pose in a body's frame."""
+    return np.asarray(np.linalg.inv(body_to_base) @ camera.camera_to_base)
 
 
 def _row(layer: Layer, index: int) -> Layer:
