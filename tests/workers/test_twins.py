@@ -101,8 +101,8 @@ def test_a_twin_is_made_by_a_job_once_and_again_when_it_is_gone(
     monkeypatch.setattr(build, "build_twin", quick)
     data = write_dataset(tmp_path / "dots", 2)
     inputs = ReconstructInputs(
-        dataset=Dataset.at(data), episode="episode-1", out=str(tmp_path / "twin"), settings=TwinSettings(),
-        code="1",
+        dataset=Dataset.at(data), episode="episode-1", out=str(tmp_path / "twin"),
+        settings=TwinSettings(**asdict(build.BuildSettings())), code="1",
     )  # fmt: skip
     request = Request("reconstruct", inputs)
     for _ in range(2):

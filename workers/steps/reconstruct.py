@@ -12,14 +12,14 @@ from workers.jobs import Context, Inputs, Json, Queue, Step
 class TwinSettings(Inputs):
     """`real2sim.build.BuildSettings`, as a message carries them."""
 
-    wrist_frames: int = 48
-    steps: int = 600
-    seed: int = 0
-    engine: str = "own"
-    focals: tuple[tuple[str, float], ...] = ()
-    segmenter: str = ""
-    generator: str = ""
-    filmed_as: float | None = None
+    wrist_frames: int
+    steps: int
+    seed: int
+    engine: str
+    focals: tuple[tuple[str, float], ...]
+    segmenter: str
+    generator: str
+    filmed_as: float | None
 
 
 class ReconstructInputs(Inputs):
