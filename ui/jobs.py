@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
@@ -73,35 +74,39 @@ def _made(records: Sequence[JobRecord]) -> None:
 
 def _again(stuck: Sequence[JobRecord]) -> None:
     """Have one that failed, was cancelled, or that waits and nobody takes up, done again, as urgently as is said."""
-    if not stuck:
-        return
-    with st.expander("Try a job again"):
-        if not allowed():
+    with _chosen("Try a job again", "Which", stuck, "stuck") as chosen:
+        if chosen is None:
             return
-        by_key = {job.key: f"{job.kind} {job.key[:12]}, {job.status.value}" for job in stuck}
-        chosen = st.selectbox("Which", list(by_key), format_func=lambda key: by_key.get(key, key), key="stuck")
         priority = st.number_input("Priority", -100, 100, value=None, step=1, placeholder="as before")
-        if st.button("Try again", type="primary") and chosen is not None:
+        if st.button("Try again", type="primary"):
             settings = load_settings()
-            try_again(
-                settings, open_store(settings.store_url), chosen, visitor(), None if priority is None else int(priority)
-            )
+            urgency = None if priority is None else int(priority)
+            try_again(settings, open_store(settings.store_url), chosen, visitor(), urgency)
             st.rerun()
 
 
 def _stop(unfinished: Sequence[JobRecord]) -> None:
     """Have one not done: one that waits never starts, one that is being done stops at its next batch."""
-    if not unfinished:
-        return
-    with st.expander("Cancel a job"):
-        if not allowed():
-            return
-        by_key = {job.key: f"{job.kind} {job.key[:12]}, {job.status.value}" for job in unfinished}
-        chosen = st.selectbox("Which one", list(by_key), format_func=lambda key: by_key.get(key, key), key="unfinished")
-        if st.button("Cancel it") and chosen is not None:
-            settings = load_settings()
-            call_off(open_store(settings.store_url), chosen, visitor())
+    with _chosen("Cancel a job", "Which one", unfinished, "unfinished") as chosen:
+        if chosen is not None and st.button("Cancel it"):
+            call_off(open_store(load_settings().store_url), chosen, visitor())
             st.rerun()
+
+
+@contextmanager
+def _chosen(title: str, label: str, jobs: Sequence[JobRecord], key: str) -> Iterator[str | None]:
+    """A part of the page, within which the key of one of the jobs is chosen; None where there is none to choose, or who
+    looks may not."""
+    if not jobs:
+        yield None
+        return
+    with st.expander(title):
+        by_key = {job.key: f"{job.kind} {job.key[:12]}, {job.status.value}" for job in jobs}
+        yield (
+            st.selectbox(label, list(by_key), format_func=lambda one: by_key.get(one, one), key=key)
+            if allowed()
+            else None
+        )
 
 
 def table(jobs: Sequence[JobRecord]) -> list[dict[str, Any]]:
