@@ -219,10 +219,7 @@ class _Touch:
     def pairs(self, instant: Instant) -> set[tuple[int, int]]:
         """Of geoms in contact, one of them the robot's."""
         data = self._physics.data
-        for name, pose in instant.body_to_base.items():
-            place = self._physics.model.joint(name).qposadr[0]
-            turned = Rotation.from_matrix(pose[:3, :3]).as_quat(scalar_first=True)
-            data.qpos[place : place + 7] = np.concatenate([pose[:3, 3], turned])
+        self._physics.place(instant.body_to_base)
         self._arm.place(instant.joint_position, instant.gripper_position)
         geoms = data.contact.geom[: data.ncon][data.contact.dist[: data.ncon] <= 0]
         return {(int(one), int(other)) for one, other in geoms if self._robot[[one, other]].any()}

@@ -6,7 +6,7 @@ Contacts are real: nothing is welded to a gripper. A thing collides by its conve
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,14 @@ class TwinPhysics:
         for joint, value in zip(joints, position, strict=False):
             self.data.qpos[self.model.jnt_qposadr[joint]] = value
         mujoco.mj_forward(self.model, self.data)
+
+    def place(self, body_to_base: Mapping[str, FloatArray]) -> None:
+        """Things put somewhere `(4, 4)` at once; marks, which nothing moves, stay. What touches is known after the next
+        step or `set_joints`."""
+        movable = {thing.name for thing in self.objects if thing.solid}
+        for name in body_to_base.keys() & movable:
+            pose, place = body_to_base[name], self.model.joint(name).qposadr[0]
+            self.data.qpos[place : place + 7] = np.concatenate([pose[:3, 3], mujoco_quaternion(pose[:3, :3])])
 
     def step(self, seconds: float) -> None:
         for _ in range(round(seconds / self.model.opt.timestep)):

@@ -106,6 +106,18 @@ def test_a_robot_moves_what_it_runs_into() -> None:
     assert settle(physics)[0].distance > 0.02
 
 
+def test_things_are_put_where_they_are_told_and_marks_stay() -> None:
+    mark = replace(block("mark", (0.5, 0.2, 0.3)), solid=False)
+    physics = TwinPhysics(level(), [block("block", (0.5, 0.0, 0.04)), mark])
+    there = np.eye(4)
+    there[:3, :3] = Rotation.from_euler("z", 30, degrees=True).as_matrix()
+    there[:3, 3] = 0.4, 0.1, 0.04
+    physics.place({"block": there, "mark": there})
+    physics.step(0.01)
+    np.testing.assert_allclose(physics.body_to_base()["block"], there, atol=1e-3)
+    np.testing.assert_allclose(physics.body_to_base()["mark"], mark.body_to_base, atol=1e-9)
+
+
 def test_a_simulation_is_the_same_every_time() -> None:
     things = [block("a", (0.5, 0.0, 0.1)), block("b", (0.51, 0.01, 0.2))]
     found = []

@@ -66,6 +66,19 @@ def test_a_moved_body_is_the_picture_of_moved_gaussians() -> None:
     np.testing.assert_allclose(frames.astype(int), to_uint8(clipped).astype(int), atol=1)
 
 
+def test_a_picture_does_not_depend_on_what_was_drawn_before() -> None:
+    """What lies still within the last decimal is not drawn again, and is where a new renderer draws it."""
+    body, nothing = cloud(count=30, degree=0, seed=5), disc((0.0, 0.0, 99.0), (0.0, 0.0, 0.0), size=1e-3)
+    here, near = at(0.123449), at(0.123446)
+    used = TwinRenderer(nothing, {"body": body})
+    used.render("front", [FRONT], {"body": here[None]})
+    again, anew = (
+        each.render("front", [FRONT], {"body": near[None]}) for each in (used, TwinRenderer(nothing, {"body": body}))
+    )
+    np.testing.assert_array_equal(again[0], anew[0])
+    np.testing.assert_array_equal(again[1], anew[1])
+
+
 def test_a_coat_is_drawn_finer_so_that_its_blur_makes_it_no_larger() -> None:
     """A thing of two pixels: half a pixel of blur around it doubles what it covers."""
     coat, pose = disc((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), size=0.01), at(0.0)[None]
