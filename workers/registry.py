@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from arena.contracts import Episode, InvalidInput, Kinematics, World
 from workers.content import fingerprint
+from workers.sizing import Sizing
 
 if TYPE_CHECKING:
     from arena.episodes.ingest import IngestReport, Progress
@@ -58,6 +59,7 @@ class Workshop:
         self._access = Access(allow_private=private_policies)
         self._lerobot_python = lerobot_python
         self._kept: dict[str, tuple[object, Any]] = {}
+        self.sizing = Sizing()
 
     def episodes(self, path: Path, layout: Path | None = None, progress: Progress | None = None) -> tuple[Episode, ...]:
         """The good episodes of a dataset. Raises `InvalidInput` where there are none."""

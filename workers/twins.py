@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.contracts import Frames, Judge, Rollout, Scene
+from arena.contracts import Frames, Judge, Rollout
 from arena.episodes.atomic import atomic_file
 from arena.robustness import axis_changes, path_distance
-from arena.rollout import FailedRollout, code_version, run_rollouts
+from arena.rollout import FailedRollout
+from workers.batches import Planned, run_trials
 from workers.jobs import Context, Progress
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def roll_out(
     for factory in policies:
         for start in range(0, len(trials), batch):
             part = trials[start : start + batch]
-            found = _batch(world, factory, part, steps, context)
+            planned = [Planned(scene, seed, factory.create) for scene, seed in part]
+            found = run_trials(world, planned, steps, context)
             outcomes += [(scene.episode_id, each) for (scene, _), each in zip(part, found, strict=True)]
             progress(len(outcomes), len(policies) * len(trials), "rollouts")
     return outcomes
@@ -99,22 +101,3 @@ def report_changes(
     for each in axis_changes(success or {}, pairs):
         found.setdefault((each.axis, each.policy), {})["success"] = asdict(each)
     return [{"axis": axis, "policy": policy, **measures} for (axis, policy), measures in sorted(found.items())]
-
-
-def _batch(
-    world: TwinWorld, factory: PolicyFactory, trials: Sequence[tuple[Scene, int]], steps: int, context: Context
-) -> list[Rollout | FailedRollout]:
-    policies = [factory.create() for _ in trials]
-    try:
-        return run_rollouts(
-            world,
-            policies,
-            [scene for scene, _ in trials],
-            [seed for _, seed in trials],
-            steps=steps,
-            kinematics=context.workshop.kinematics(world.card.robot),
-            code=code_version(),
-        )
-    finally:
-        for policy in policies:
-            policy.close()

@@ -70,11 +70,12 @@ def picture(state: FloatArray) -> np.ndarray:
 class DotWorld:
     """The hand is where it was told to be, give or take noise from the trial's seed; success is x beyond 0.08 m.
 
-    Every started batch adds a line to `log`, if given, so that tests can see what was run.
+    Every started batch adds a line to `log`, if given, so that tests can see what was run. Memory has `room` for so
+    many scenes at once.
     """
 
-    def __init__(self, log: Path | None = None, crash_after: int | None = None) -> None:
-        self._log, self._crash_after = log, crash_after
+    def __init__(self, log: Path | None = None, crash_after: int | None = None, room: int = 1000) -> None:
+        self._log, self._crash_after, self._room = log, crash_after, room
         self._trials: list[tuple[Observation, np.random.Generator]] = []
 
     @property
@@ -100,6 +101,8 @@ class DotWorld:
         return [observation for observation, _ in self._trials]
 
     def step(self, chunks: Sequence[ActionChunk]) -> list[WorldStep]:
+        if len(chunks) > self._room:
+            raise MemoryError
         steps = []
         for index, chunk in enumerate(chunks):
             before, random = self._trials[index]
@@ -122,9 +125,9 @@ class DotWorld:
 class DotWorkshop(Workshop):
     """A workshop whose every world is the dot's."""
 
-    def __init__(self, log: Path | None = None, crash_after: int | None = None) -> None:
+    def __init__(self, log: Path | None = None, crash_after: int | None = None, room: int = 1000) -> None:
         super().__init__()
-        self._dot = DotWorld(log, crash_after)
+        self._dot = DotWorld(log, crash_after, room)
 
     def world(self, name: str, sampler_steps: int, guidance: float) -> World:
         return self._dot

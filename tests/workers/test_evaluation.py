@@ -132,6 +132,22 @@ def test_batches_do_not_change_what_happens(dataset: Path, tmp_path: Path, whole
     assert everything(context, found["evaluation"]) == everything(whole[0], found["evaluation"])
 
 
+def test_what_memory_has_no_room_for_is_run_in_parts(
+    dataset: Path, tmp_path: Path, whole: tuple[Context, Json, Path]
+) -> None:
+    context = replace(dot_context(tmp_path), workshop=DotWorkshop(tmp_path / "log", room=2))
+    told: list[tuple[int, int]] = []
+    context = replace(context, progress=lambda done, total, stage: told.append((done, total)))
+    found = here(context, plan(dataset, batch=EPISODES))
+    assert found == whole[1]
+    assert everything(context, found["evaluation"]) == everything(whole[0], found["evaluation"])
+    sizes = [len(scenes) for scenes in started(tmp_path / "log")]
+    # Found out once, for all jobs of this world.
+    assert sizes[:2] == [EPISODES, EPISODES // 2]
+    assert sizes.count(EPISODES) == 1
+    assert max(done / total for done, total in told if total) == 1.0
+
+
 def test_a_lost_film_is_made_again(dataset: Path, tmp_path: Path) -> None:
     context = dot_context(tmp_path, tmp_path / "log")
     found = here(context, plan(dataset, policies=("hold",)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -21,12 +22,13 @@ from arena.contracts import (
 )
 from arena.judges.card import threshold_of
 from arena.policies.specs import PolicyFactory
-from arena.rollout import FailedRollout, code_version, rollout_id, run_rollouts, scene_sha256
-from arena.synthesis.diversity import VariedPolicy
+from arena.rollout import FailedRollout, rollout_id, scene_sha256
+from arena.synthesis.diversity import Variation, VariedPolicy
 from arena.synthesis.export.run import NO_ROOM
 from arena.synthesis.guided import Motions, motions_of
 from arena.synthesis.plan import ROLLOUT, TWIN
 from arena.synthesis.starts import scene_from_rollout, told
+from workers.batches import Planned, run_trials
 from workers.content import content_address
 from workers.evaluation import scene_for
 from workers.jobs import Context, Json, Queue, Request, Step
@@ -101,17 +103,15 @@ def _run(
 ) -> list[Rollout | FailedRollout]:  # fmt: skip
     """One batch, each rollout stored, and as it will be read again: judges see the same frames whenever they look."""
     motions = _motions(inputs, factory, context)
-    policies = [VariedPolicy(factory.create(), spec.attempt.variation, motions) for _, spec in trials]
-    try:
-        outcomes = run_rollouts(
-            world, policies, [scene for scene, _ in trials], [spec.seed for _, spec in trials], steps=inputs.steps,
-            kinematics=context.workshop.kinematics(trials[0][0].robot), code=code_version(),
-            progress=context.progress, config_sha256=config,
-        )  # fmt: skip
-    finally:
-        for policy in policies:
-            policy.close()
+    planned = [
+        Planned(scene, spec.seed, partial(_varied, factory, spec.attempt.variation, motions)) for scene, spec in trials
+    ]
+    outcomes = run_trials(world, planned, inputs.steps, context, config_sha256=config, progress=context.progress)
     return [_stored(outcome, context) for outcome in outcomes]
+
+
+def _varied(factory: PolicyFactory, variation: Variation, motions: Motions | None) -> VariedPolicy:
+    return VariedPolicy(factory.create(), variation, motions)
 
 
 def _stored(outcome: Rollout | FailedRollout, context: Context) -> Rollout | FailedRollout:

@@ -1,10 +1,12 @@
-"""The step `rollout`: a batch of scenes for one policy in one world, each stored as soon as the batch is through."""
+"""The step `rollout`: a batch of scenes for one policy in one world, each stored as soon as it is through."""
 
 from __future__ import annotations
 
-from arena.contracts import InvalidInput, Policy, Rollout, Scene
+from arena.contracts import InvalidInput, Rollout, Scene
 from arena.policies.errors import worth_another_try
-from arena.rollout import FailedRollout, code_version, run_rollouts
+from arena.policies.specs import PolicyFactory
+from arena.rollout import FailedRollout
+from workers.batches import Planned, run_trials
 from workers.evaluation import RolloutInputs, Trial, scene_for
 from workers.jobs import Context, Incomplete, Json, Queue, Step
 from workers.rollouts import rollout_reference, save_rollout
@@ -44,26 +46,15 @@ def _run(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[F
     if world.card.sha256 != inputs.world_sha256:
         raise InvalidInput(f"world {inputs.world.name} has changed since this evaluation was planned: start it again")
     scenes = _scenes(inputs, trials, context)
-    policies = _policies(inputs, len(trials), context)
-    try:
-        outcomes = run_rollouts(
-            world,
-            policies,
-            scenes,
-            [trial.seed for trial in trials],
-            steps=inputs.steps,
-            kinematics=context.workshop.kinematics(scenes[0].robot),
-            config_sha256=inputs.world.config_sha256,
-            code=code_version(),
-            progress=context.progress,
-        )
-    finally:
-        for policy in policies:
-            policy.close()
-    for outcome in outcomes:
+    policy = _policy(inputs, context)
+    planned = [Planned(scene, trial.seed, policy.create) for scene, trial in zip(scenes, trials, strict=True)]
+    config, failed = inputs.world.config_sha256, []
+    for outcome in run_trials(world, planned, inputs.steps, context, config_sha256=config, progress=context.progress):
         if isinstance(outcome, Rollout):
             context.store.results.add_rollout(outcome, save_rollout(context.artifacts, outcome))
-    return [outcome for outcome in outcomes if isinstance(outcome, FailedRollout)]
+        else:
+            failed.append(outcome)
+    return failed
 
 
 def _scenes(inputs: RolloutInputs, trials: list[Trial], context: Context) -> list[Scene]:
@@ -82,11 +73,11 @@ def _scenes(inputs: RolloutInputs, trials: list[Trial], context: Context) -> lis
     return scenes
 
 
-def _policies(inputs: RolloutInputs, count: int, context: Context) -> list[Policy]:
+def _policy(inputs: RolloutInputs, context: Context) -> PolicyFactory:
     factory = context.workshop.policy(inputs.policy)
     if factory.card.sha256 != inputs.policy_sha256:
         raise InvalidInput(f"policy {inputs.policy} has changed since this evaluation was planned: start it again")
-    return [factory.create() for _ in range(count)]
+    return factory
 
 
 STEP = Step("rollout", RolloutInputs, rollout, intact, needs=Queue.GPU)
