@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
+TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 export MUJOCO_GL ?= egl
 
@@ -26,7 +27,7 @@ train-demo: $(VENV)/.installed  ## record, train and calibrate what the demo shi
 	$(BIN)/dreamarena train-demo --out $(OUT)/train-demo
 
 test: $(VENV)/.installed  ## the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/.installed  ## the tests that take more than half a minute each
 	$(BIN)/python -m pytest -m slow
