@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
@@ -88,7 +89,13 @@ class Request:
     kind: str
     inputs: Inputs
 
-    @property
+    @cached_property
     def key(self) -> str:
-        asked = {"kind": self.kind, "inputs": self.inputs.model_dump(mode="json"), "release": version("dreamarena")}
+        asked = {"kind": self.kind, "inputs": self.inputs.model_dump(mode="json"), "release": _release()}
         return content_address(asked)
+
+
+@cache
+def _release() -> str:
+    """Read once: finding it among what is installed takes longer than all the rest of a key."""
+    return version("dreamarena")

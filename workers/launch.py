@@ -28,6 +28,11 @@ def launch(request: Request, settings: Settings, store: Store, priority: int = 0
     Raises `BrokerUnreachable`; the job then waits for the next worker.
     """
     known = store.jobs.submit(request.key, request.kind, request.inputs.model_dump(mode="json"), priority)
+    return take_up(known, settings, store)
+
+
+def take_up(known: JobRecord, settings: Settings, store: Store) -> JobRecord:
+    """As `launch`, for a job that was asked for just now."""
     if known.status is JobStatus.DONE and not _intact(known, settings, store):
         known = store.jobs.redo(known.key)
     return _have_done(known, settings, store)
@@ -63,8 +68,9 @@ def again(
 
 def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
     """A job that a dead process holds is taken up again; one that is done was done."""
-    free_if_dead(store.jobs, job.key, job)
-    job = store.jobs.get(job.key)
+    if job.status is JobStatus.RUNNING:
+        free_if_dead(store.jobs, job.key, job)
+        job = store.jobs.get(job.key)
     if job.status is JobStatus.DONE or store.jobs.is_held(job):
         return job
     if settings.broker_url is not None and store.jobs.put_off(job) > 0:

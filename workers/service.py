@@ -20,7 +20,7 @@ from workers.artifacts import Artifacts
 from workers.audit_page import render_audit
 from workers.jobs import Progress, Request
 from workers.judge_specs import TRUTH
-from workers.launch import again, launch
+from workers.launch import again, launch, take_up
 from workers.plans import joined
 from workers.registry import Workshop
 from workers.settings import Settings
@@ -82,13 +82,15 @@ def submit_from_outside(
     card = workshop.policy(spec).card
     _name_is_free(store, card)
     inputs = submission(spec, evaluation, workshop)
-    store.accounts.own_policy(card.sha256, owner, private)
-    store.voting.own(card.name, voter)
     request = Request(SUBMITTED, inputs)
-    job = store.jobs.submit(request.key, request.kind, inputs.model_dump(mode="json"), priority)
-    store.accounts.asked(job.key, owner)
-    store.accounts.note("policy_submitted", owner, {"job": job.key, "policy": card.sha256, "evaluation": evaluation})
-    return launch(request, settings, store, priority)
+    noted = {"job": request.key, "policy": card.sha256, "evaluation": evaluation}
+    with store.together():
+        store.accounts.own_policy(card.sha256, owner, private)
+        store.voting.own(card.name, voter)
+        job = store.jobs.submit(request.key, request.kind, inputs.model_dump(mode="json"), priority)
+        store.accounts.asked(job.key, owner)
+        store.accounts.note("policy_submitted", owner, noted)
+    return take_up(job, settings, store)
 
 
 def _from_outside(policy: str, artifacts: Artifacts, any_spec: bool, allow_private: bool) -> str:

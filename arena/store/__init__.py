@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from arena.store.accounts import Accounts, TokenRefused
 from arena.store.catalog import Catalog
 from arena.store.database import AWAY, open_database, schema_state
@@ -78,6 +80,11 @@ class Store:
     def totals(self) -> Totals:
         """Counts and ages of everything, for dashboards."""
         return totals(self._database)
+
+    def together(self) -> AbstractContextManager[None]:
+        """What this thread reads and writes within the block is one transaction: all of it is there afterwards, or,
+        where the block raises, none. For what takes no time: on SQLite nobody else writes meanwhile."""
+        return self._database.together()
 
     def close(self) -> None:
         self._database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = _engine(_parse(url))
         self._writer = self._engine.execution_options(dreamarena_write=True)
+        self._joint = threading.local()
 
     @property
     def dialect(self) -> str:
@@ -47,14 +49,44 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
+        if (joint := self._joined()) is not None:
+            yield joint
+            return
         with Session(self._engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: committed at the end of the block, rolled back when it raises."""
+        if (joint := self._joined()) is not None:
+            yield joint
+            joint.flush()
+            return
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Whatever this thread reads and writes within the block is one transaction: all of it is there, or none.
+
+        For what belongs together, and nothing that takes long: on SQLite nobody else writes meanwhile.
+        """
+        if self._joined() is not None:
+            yield
+            return
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            self._joint.session = session
+            try:
+                yield
+            finally:
+                self._joint.session = None
+
+    def _joined(self) -> Session | None:
+        """The session of the block that this thread is in, if it is in one."""
+        session: Session | None = getattr(self._joint, "session", None)
+        if session is not None:
+            session.expire_all()  # Rows were changed past it, by statements.
+        return session
 
     def now(self, session: Session) -> float:
         """Seconds since the epoch (UTC) by the one clock that all users of this database share."""

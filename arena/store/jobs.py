@@ -50,7 +50,7 @@ class Jobs:
                 session.execute(given_up.values(**fresh, error=None, sent_at=None, finished_at=None, cancel_at=None))
                 waits = update(JobRow).where(JobRow.key == key, JobRow.status == JobStatus.QUEUED)
                 session.execute(waits.where(JobRow.priority < priority).values(priority=priority))
-        return self.get(key)
+            return _record(_row(session, key))
 
     def cancel(self, key: str, by: str) -> JobRecord:
         """Have a job not done. One that waits never starts; one that is being done stops when it next says how far it
@@ -262,10 +262,11 @@ class Jobs:
 
     def is_held(self, job: JobRecord) -> bool:
         """Whether somebody does the job, and was heard of within their lease."""
+        if job.status is not JobStatus.RUNNING:
+            return False
         with self._database.read() as session:
             now = self._database.now(session)
-        expires = job.lease_expires or 0.0
-        return job.status is JobStatus.RUNNING and now <= expires <= now + LEASE_LIMIT_SECONDS
+        return now <= (job.lease_expires or 0.0) <= now + LEASE_LIMIT_SECONDS
 
     def put_off(self, job: JobRecord) -> float:
         """For how many seconds more a queued job cannot be had, because it was put off; 0 for any other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -24,6 +25,9 @@ class Voting:
 
     def add_voter(self, voter: VoterRecord) -> VoterRecord:
         """Register a voter, or return who is registered from the same origin under the same pseudonym."""
+        if voter.external is not None:
+            with suppress(NotFound):
+                return self.known_as(voter.origin, voter.external)
         with self._database.write() as session:
             if insert_new(session, VoterRow, asdict(voter)) or voter.external is None:
                 return voter

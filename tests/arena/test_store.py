@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,34 @@ def test_a_job_is_done_once_however_often_it_is_submitted(store: Store) -> None:
     assert (finished.status, finished.result, finished.done) == (JobStatus.DONE, {"answer": 42}, 2)
     assert store.jobs.acquire("k", "two") is None
     assert store.jobs.redo("k").status is JobStatus.QUEUED
+
+
+def test_what_is_done_together_is_there_as_a_whole_or_not_at_all(store: Store) -> None:
+    def half() -> None:
+        with store.together():
+            store.jobs.submit("key", "work", {})
+            store.accounts.asked("key", "somebody")
+            assert store.jobs.get("key").status is JobStatus.QUEUED
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
+    with pytest.raises(NotFound):
+        store.jobs.get("key")
+    assert store.accounts.askers("key") == frozenset()
+    with store.together(), store.together():
+        assert store.jobs.submit("key", "work", {}).priority == 0
+        assert store.jobs.submit("key", "work", {}, priority=5).priority == 5
+        store.accounts.asked("key", "somebody")
+    assert store.jobs.get("key").priority == 5
+    assert store.accounts.askers("key") == {"somebody"}
+
+
+def test_others_do_not_see_what_is_not_there_yet(store: Store) -> None:
+    with ThreadPoolExecutor(1) as other, store.together():
+        store.jobs.submit("key", "work", {})
+        with pytest.raises(NotFound):
+            other.submit(store.jobs.get, "key").result()
 
 
 def test_a_zombie_updates_no_row(store: Store) -> None:

@@ -203,7 +203,7 @@ def test_a_broker_that_is_away_is_said_without_its_address(api: Api, monkeypatch
     def away(*_: object, **__: object) -> None:
         raise BrokerUnreachable("cannot reach the broker redis://10.0.0.7:6379/0")
 
-    monkeypatch.setattr("workers.service.launch", away)
+    monkeypatch.setattr("workers.service.take_up", away)
     answer = api.as_("bob", Scope.SUBMIT).post("submissions", {"policy": SERVER})
     assert answer.status_code == 503
     assert "10.0.0.7" not in answer.text
