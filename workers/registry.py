@@ -93,7 +93,16 @@ class Workshop:
         """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...`, `bc:FOLDER` or `lerobot:FOLDER?...`."""
         from arena.policies.registry import default_parsers, parse_spec
 
-        return parse_spec(spec, {**default_parsers(self._access), "bc": _cloned, "lerobot": self._lerobot})
+        more = {"bc": _cloned, "lerobot": self._lerobot, "adapted": self._adapted}
+        return parse_spec(spec, {**default_parsers(self._access), **more})
+
+    def _adapted(self, spec: str) -> PolicyFactory:
+        from arena.policies.adapted import adapted, split
+        from arena.policies.served import parse_served
+        from worldmodels.adapter import load_adapter
+
+        file, server = split(spec)
+        return adapted(spec, parse_served(server, self._access), load_adapter(Path(file)))
 
     def _lerobot(self, spec: str) -> PolicyFactory:
         from arena.learned.lerobot import parse_lerobot

@@ -13,6 +13,8 @@ from types import MappingProxyType
 
 from arena.contracts import ActionSpace, InvalidInput, PolicyCard
 from arena.policies import builtin
+from arena.policies.adapted import FORM
+from arena.policies.adapted import WORD as ADAPTED
 from arena.policies.builtin import CHUNK_LENGTH, CONTROL_HZ, BuiltinPolicy, Plan
 from arena.policies.served import EXAMPLES, SERVERS, parse_server
 from arena.policies.server import Access
@@ -87,5 +89,6 @@ def _forms(known: Mapping[str, object]) -> list[str]:
         **EXAMPLES,
         "bc": "bc:PATH",
         "lerobot": "lerobot:FOLDER?...",
+        ADAPTED: FORM,
     }
     return [forms.get(word, word) for word in sorted(known)]

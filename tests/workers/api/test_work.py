@@ -166,7 +166,7 @@ def test_private_networks_are_allowed_by_configuration(serve: Callable[..., Api]
 @pytest.mark.parametrize(
     "policy",
     ["hold", "bc:/etc", "replay", "lerobot:/x", "file:///etc/passwd", "upload:../x", "upload:", "upload:" + "0" * 64,
-     "http://8.8.8.8", SERVER + "&x=1", " ", "openpi://"],
+     "http://8.8.8.8", SERVER + "&x=1", " ", "openpi://", f"adapted:/etc/passwd,{SERVER}"],
 )  # fmt: skip
 def test_strangers_name_servers_and_uploads_and_nothing_else(api: Api, policy: str) -> None:
     refused = api.as_("bob", Scope.SUBMIT).post("submissions", {"policy": policy})
