@@ -28,7 +28,7 @@ class Adapter(Protocol):
     def sha256(self) -> str: ...
 
     def __call__(self, joint_position: FloatArray, velocities: FloatArray) -> FloatArray:
-        """`(steps, 7)` rad from where joints are `(7,)` rad and what they are told `(steps, 7)`, as the server says it."""
+        """`(steps, 7)` rad from joints `(7,)` rad and what they are told `(steps, 7)`, as the server says it."""
         ...
 
 
@@ -73,8 +73,11 @@ class AdaptedPolicy:
         self._policy.reset(scene, seed)
 
     def act(self, observation: Observation) -> ActionChunk:
-        """`(N, 8)`: joint positions in rad and the gripper. Where the adapter takes more actions, the last is told on, as
-        its authors do. Raises as the server's policy does, and `InvalidInput` where joints are not known."""
+        """`(N, 8)`: joint positions in rad and the gripper.
+
+        Where the adapter takes more actions, the last is told on, as its authors do. Raises as the server's policy
+        does, and `InvalidInput` where joints are not known.
+        """
         if observation.joint_position is None:
             raise InvalidInput(f"policy {self._card.name!r} acts in joint space, and this scene has no joint positions")
         chunk = self._policy.act(observation)
