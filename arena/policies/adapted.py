@@ -81,6 +81,10 @@ class AdaptedPolicy:
         if observation.joint_position is None:
             raise InvalidInput(f"policy {self._card.name!r} acts in joint space, and this scene has no joint positions")
         chunk = self._policy.act(observation)
+        if len(chunk) > self._adapter.steps:
+            raise InvalidInput(
+                f"policy {self._card.name!r} answered {len(chunk)} actions: its adapter takes {self._adapter.steps}"
+            )
         told = np.vstack([chunk.values[:, :-1], np.repeat(chunk.values[-1:, :-1], self._adapter.steps - len(chunk), 0)])
         joints = self._adapter(np.asarray(observation.joint_position, dtype=np.float64), told)[: len(chunk)]
         values = np.concatenate([joints, chunk.values[:, -1:]], axis=1)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from arena.contracts import ActionSpace, FloatArray, InvalidInput, Observation, Scene
-from arena.policies.adapted import adapted, split
+from arena.contracts import ActionChunk, ActionSpace, FloatArray, InvalidInput, Observation, Scene
+from arena.policies.adapted import AdaptedPolicy, adapted, split
 from arena.policies.served import parse_served
 from arena.policies.server import Access
 from workers.plans import absolute_spec
@@ -21,6 +21,7 @@ from workers.registry import Workshop
 
 Run = Callable[..., int]
 VELOCITY = "action_space=joint_velocity&control_hz=15"
+SPEC = f"adapted:a.pth,openpi://127.0.0.1:9?{VELOCITY}&chunk=15"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,17 @@ def test_velocities_become_the_adapters_positions(
     with pytest.raises(InvalidInput, match="no joint positions"):
         policy.act(replace(observation, joint_position=None))
     policy.close()
+
+
+def test_more_actions_than_it_was_made_for_end_the_trial(observation: Observation) -> None:
+    card = adapted(SPEC, parse_served(SPEC.partition(",")[2], Access()), Halfway()).card
+
+    class Talkative:
+        def act(self, observation: Observation) -> ActionChunk:
+            return ActionChunk(told(16), ActionSpace.JOINT_VELOCITY, 15.0)
+
+    with pytest.raises(InvalidInput, match="answered 16 actions: its adapter takes 15"):
+        AdaptedPolicy(card, Talkative(), Halfway()).act(observation)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
