@@ -146,9 +146,14 @@ def object_of(
     centre = np.eye(4)
     centre[:3, 3] = (lowest + highest) / 2
     mesh = mesh.moved(np.linalg.inv(centre))
-    volume = max(mesh.volume, 1e-7)
-    mass = mass or Guess(*(volume * density for density in (DENSITY.value, DENSITY.low, DENSITY.high)))
+    mass = mass or guessed_mass(mesh)
     return TwinObject(name, frame @ centre, highest - lowest, mesh, convex_parts(mesh, settings), mass, FRICTION)
+
+
+def guessed_mass(mesh: Mesh) -> Guess:
+    """kg, of a thing's closed surface."""
+    volume = max(mesh.volume, 1e-7)
+    return Guess(*(volume * density for density in (DENSITY.value, DENSITY.low, DENSITY.high)))
 
 
 def convex_parts(mesh: Mesh, settings: ObjectSettings) -> tuple[Mesh, ...]:

@@ -17,7 +17,7 @@ from scipy.ndimage import binary_opening, gaussian_filter
 from arena.contracts import FloatArray
 from real2sim.splats.planar import PlaneTexture, pixel_rays, plane_texture
 from real2sim.splats.views import View, check_views
-from real2sim.twin.objects import DENSITY, FRICTION, Guess, TwinObject, convex_hull
+from real2sim.twin.objects import FRICTION, TwinObject, convex_hull, guessed_mass
 from real2sim.twin.physics import TwinPhysics
 from real2sim.twin.solid_fit import FittedSolid, ThingSettings, fit_solid
 from real2sim.twin.support import SupportPlane
@@ -111,6 +111,6 @@ def twin_object(name: str, fit: FittedSolid) -> TwinObject:
     if solid.width < solid.length:
         solid = replace(solid, width=solid.length, length=solid.width, yaw=solid.yaw + np.pi / 2)
     mesh = solid.mesh()
-    mass = Guess(*(mesh.volume * density for density in (DENSITY.value, DENSITY.low, DENSITY.high)))
+    mass = guessed_mass(mesh)
     pose = fit.plane_to_base @ solid.body_to_plane
     return TwinObject(name, pose, solid.size, mesh, (convex_hull(mesh),), mass, FRICTION, solid.shape)
