@@ -68,8 +68,7 @@ def again(
 
 def _have_done(job: JobRecord, settings: Settings, store: Store) -> JobRecord:
     """A job that a dead process holds is taken up again; one that is done was done."""
-    if job.status is JobStatus.RUNNING:
-        free_if_dead(store.jobs, job.key, job)
+    if free_if_dead(store.jobs, job.key, job):
         job = store.jobs.get(job.key)
     if job.status is JobStatus.DONE or store.jobs.is_held(job):
         return job

@@ -140,11 +140,13 @@ def _have_done(
         time.sleep(poll_seconds)
 
 
-def free_if_dead(jobs: Jobs, key: str, job: JobRecord | None = None) -> None:
-    """End the lease of a process of this machine that is gone: its job can be taken at once."""
+def free_if_dead(jobs: Jobs, key: str, job: JobRecord | None = None) -> bool:
+    """End the lease of a process of this machine that is gone: its job can be taken at once. Returns whether it was."""
     job = job or jobs.get(key)
-    if job.status is JobStatus.RUNNING and job.lease_owner is not None and is_dead(job.lease_owner):
-        jobs.evict(key, job.lease_owner)
+    if job.status is not JobStatus.RUNNING or job.lease_owner is None or not is_dead(job.lease_owner):
+        return False
+    jobs.evict(key, job.lease_owner)
+    return True
 
 
 def _show(jobs: Sequence[JobRecord], progress: Progress) -> None:
