@@ -33,7 +33,7 @@ def run_trials(
     All are run at once, or, where memory has no room for that, parts of them: what happens in a trial is the same, as
     long as the policies' chunks last equally long. Raises as `arena.rollout.run_rollouts` does.
     """
-    through = 0
+    through, code = 0, code_version()
 
     def run(part: Sequence[Planned]) -> list[Rollout | FailedRollout]:
         def tell(done: int, of: int, stage: str) -> None:
@@ -46,7 +46,7 @@ def run_trials(
             return run_rollouts(
                 world, policies, [trial.scene for trial in part], [trial.seed for trial in part], steps=steps,
                 kinematics=context.workshop.kinematics(part[0].scene.robot), config_sha256=config_sha256,
-                code=code_version(), progress=tell,
+                code=code, progress=tell,
             )  # fmt: skip
         finally:
             for policy in policies:
