@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arena.contracts import InvalidInput
-from arena.policies.adapted import WORD as ADAPTED
+from arena.policies.specs import ADAPTED, split_adapted
 from arena.store import EvaluationRecord
 from workers.registry import STAND_IN
 from workers.settings import SAMPLER_STEPS
@@ -70,8 +70,8 @@ def absolute_spec(spec: str) -> str:
     """`bc:FOLDER`, `lerobot:FOLDER?...`, `adapted:FILE,...`, `learned:FOLDER` or a file, with an absolute path."""
     kind, colon, rest = spec.partition(":")
     if kind == ADAPTED:
-        file, comma, server = rest.partition(",")
-        return f"{kind}:{absolute(file)}{comma}{server}"
+        file, server = split_adapted(spec)
+        return f"{kind}:{absolute(file)},{server}"
     path, mark, query = rest.partition("?")
     return f"{kind}:{absolute(path)}{mark}{query}" if colon and path else absolute(spec) if "." in spec else spec
 

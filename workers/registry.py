@@ -92,17 +92,20 @@ class Workshop:
     def policy(self, spec: str) -> PolicyFactory:
         """The policy that a spec names, e.g. `hold`, `openpi://host:8000?...`, `bc:FOLDER` or `lerobot:FOLDER?...`."""
         from arena.policies.registry import default_parsers, parse_spec
+        from arena.policies.specs import ADAPTED
 
-        more = {"bc": _cloned, "lerobot": self._lerobot, "adapted": self._adapted}
+        more = {"bc": _cloned, "lerobot": self._lerobot, ADAPTED: self._adapted}
         return parse_spec(spec, {**default_parsers(self._access), **more})
 
     def _adapted(self, spec: str) -> PolicyFactory:
-        from arena.policies.adapted import adapted, split
+        from arena.policies.adapted import adapted
         from arena.policies.served import parse_served
+        from arena.policies.specs import split_adapted
         from worldmodels.adapter import load_adapter
 
-        file, server = split(spec)
-        return adapted(spec, parse_served(server, self._access), load_adapter(Path(file)))
+        file, server = split_adapted(spec)
+        adapter = self._keep("adapter", (file, fingerprint(Path(file))), lambda: load_adapter(Path(file)))
+        return adapted(spec, parse_served(server, self._access), adapter)
 
     def _lerobot(self, spec: str) -> PolicyFactory:
         from arena.learned.lerobot import parse_lerobot

@@ -7,15 +7,15 @@ them. Integrating the velocities at a fixed scale (`arena.actions`) is what is d
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.contracts import FloatArray, InvalidInput
-from worldmodels.checkpoint import check_keys, shapes_of
+from arena.contracts import FloatArray
+from arena.episodes.atomic import file_sha256
+from worldmodels.checkpoint import check_finite, check_keys, shapes_of
 from worldmodels.weights import read_weights
 
 STEPS, JOINTS, HIDDEN = 15, 7, 512
@@ -64,8 +64,7 @@ def load_adapter(path: Path) -> JointAdapter:
     wanted = {f"{name}.weight": shape for name, shape in _LAYERS.items()}
     wanted |= {f"{name}.bias": shape[:1] for name, shape in _LAYERS.items()}
     check_keys(shapes_of(tensors), wanted, str(path))
+    check_finite(tensors, str(path))
     arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise InvalidInput(f"{path} holds weights that are not finite")
     layers = tuple((arrays[f"{name}.weight"], arrays[f"{name}.bias"]) for name in _LAYERS)
-    return JointAdapter(layers, hashlib.sha256(path.read_bytes()).hexdigest())
+    return JointAdapter(layers, file_sha256(path))

@@ -11,9 +11,6 @@ from arena.contracts import ActionChunk, ActionSpace, FloatArray, InvalidInput, 
 from arena.policies.served import Served
 from arena.policies.specs import PolicyFactory, declaration_sha256
 
-WORD = "adapted"
-FORM = f"{WORD}:FILE,openpi://HOST:PORT?action_space=joint_velocity&control_hz=15&chunk=15"
-
 
 class Adapter(Protocol):
     """Where joints are after each of `steps` steps at `control_hz`."""
@@ -30,14 +27,6 @@ class Adapter(Protocol):
     def __call__(self, joint_position: FloatArray, velocities: FloatArray) -> FloatArray:
         """`(steps, 7)` rad from joints `(7,)` rad and what they are told `(steps, 7)`, as the server says it."""
         ...
-
-
-def split(spec: str) -> tuple[str, str]:
-    """The file and the server's spec of `adapted:FILE,SPEC`. Raises `InvalidInput`."""
-    file, comma, inner = spec.strip().partition(":")[2].partition(",")
-    if not (file and comma and inner):
-        raise InvalidInput(f"policy {spec!r}: write {FORM}")
-    return file, inner
 
 
 def adapted(spec: str, served: Served, adapter: Adapter) -> PolicyFactory:

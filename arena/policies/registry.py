@@ -13,12 +13,19 @@ from types import MappingProxyType
 
 from arena.contracts import ActionSpace, InvalidInput, PolicyCard
 from arena.policies import builtin
-from arena.policies.adapted import FORM
-from arena.policies.adapted import WORD as ADAPTED
 from arena.policies.builtin import CHUNK_LENGTH, CONTROL_HZ, BuiltinPolicy, Plan
 from arena.policies.served import EXAMPLES, SERVERS, parse_server
 from arena.policies.server import Access
-from arena.policies.specs import PolicyFactory, SpecParser, declaration_sha256, number, parameters, suggestion
+from arena.policies.specs import (
+    ADAPTED,
+    ADAPTED_FORM,
+    PolicyFactory,
+    SpecParser,
+    declaration_sha256,
+    number,
+    parameters,
+    suggestion,
+)
 
 BUILTIN_VERSION = 1
 """Raised whenever a built-in policy acts differently, so that its hash changes."""
@@ -89,6 +96,6 @@ def _forms(known: Mapping[str, object]) -> list[str]:
         **EXAMPLES,
         "bc": "bc:PATH",
         "lerobot": "lerobot:FOLDER?...",
-        ADAPTED: FORM,
+        ADAPTED: ADAPTED_FORM,
     }
     return [forms.get(word, word) for word in sorted(known)]

@@ -13,6 +13,9 @@ from urllib.parse import parse_qsl
 from arena.contracts import ActionSpace, InvalidInput, Policy, PolicyCard
 from arena.policies.droid import DROID_ACHIEVED_VELOCITY, MAX_CHUNK, VELOCITY_SPACES
 
+ADAPTED = "adapted"
+ADAPTED_FORM = f"{ADAPTED}:FILE,openpi://HOST:PORT?action_space=joint_velocity&control_hz=15&chunk=15"
+
 
 @dataclass(frozen=True)
 class PolicyFactory:
@@ -49,6 +52,14 @@ def parameters(spec: str, allowed: Mapping[str, str]) -> dict[str, str]:
             raise InvalidInput(f"policy {spec!r}: parameter {name!r} must be given once and with a value")
         found[name] = value
     return found
+
+
+def split_adapted(spec: str) -> tuple[str, str]:
+    """The adapter's file and the server's spec of `adapted:FILE,SPEC`. Raises `InvalidInput`."""
+    file, comma, inner = spec.strip().partition(":")[2].partition(",")
+    if not (file and comma and inner):
+        raise InvalidInput(f"policy {spec!r}: write {ADAPTED_FORM}")
+    return file, inner
 
 
 def number(spec: str, name: str, text: str, low: float, high: float) -> float:

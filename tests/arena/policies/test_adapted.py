@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from arena.contracts import ActionChunk, ActionSpace, FloatArray, InvalidInput, Observation, Scene
-from arena.policies.adapted import AdaptedPolicy, adapted, split
+from arena.policies.adapted import AdaptedPolicy, adapted
 from arena.policies.served import parse_served
 from arena.policies.server import Access
+from arena.policies.specs import split_adapted
 from workers.plans import absolute_spec
 from workers.registry import Workshop
 
@@ -92,7 +93,7 @@ def test_what_an_adapter_cannot_take_is_said(query: str, says: str) -> None:
 @pytest.mark.parametrize("spec", ["adapted:", "adapted:file.pth", "adapted:,openpi://h:1?x", "adapted:file.pth,"])
 def test_half_a_spec_is_refused(spec: str) -> None:
     with pytest.raises(InvalidInput, match=r"write adapted:FILE,openpi://"):
-        split(spec)
+        split_adapted(spec)
 
 
 def test_the_workshop_makes_one_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
