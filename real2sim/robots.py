@@ -38,6 +38,14 @@ class Gripper:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """Where a wrist camera is mostly fixed: `camera_to_flange` `(4, 4)`, and its focal length in picture widths."""
+
+    camera_to_flange: FloatArray
+    focal_widths: float
+
+
+@dataclass(frozen=True)
 class Robot:
     """One kind of robot, as its datasets know it.
 
@@ -45,7 +53,7 @@ class Robot:
     the pose `tool` `(4, 4)` in the frame of the body `tool_body`. Geoms of `visual_group` are looked at; `sites` says
     whether its sites are, too. `torque` `(7,)` Nm is what its motors give. `shoulder` `(3,)` and `reach` m are the
     middle and the radius of all that it can touch; `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
-    The wrist camera goes with the tool; a `level_camera` does not turn with it. Of a pose out of reach, a rad counts as
+    The wrist camera goes with the tool, mostly on one of `mounts`; a `level_camera` does not turn with it. Of a pose out of reach, a rad counts as
     `turn_weight` m.
     """
 
@@ -63,6 +71,7 @@ class Robot:
     sites: bool = False
     level_camera: bool = False
     turn_weight: float = 1.0
+    mounts: tuple[Mount, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,6 +90,11 @@ _LINKAGE = {
     "finger_joint": 1.0, "left_inner_knuckle_joint": 1.0, "left_inner_finger_joint": -1.0,
     "right_outer_knuckle_joint": 1.0, "right_inner_knuckle_joint": 1.0, "right_inner_finger_joint": -1.0,
 }  # fmt: skip
+
+_ZED_MINI = Mount(
+    _pose(Rotation.from_euler("xyz", [-21.0, 1.5, -88.0], degrees=True).as_matrix(), (-0.08, 0.05, 0.03)), 0.6
+)
+"""DROID's bracket, about: what its episodes in which everything but the robot stands still say by themselves."""
 
 PANDA = Robot(
     names=("panda", "droid"),
@@ -104,6 +118,7 @@ PANDA = Robot(
     # The flange reaches 0.855 m, the gripper and what it holds the rest.
     reach=1.2,
     workspace=((-0.1, 0.7), (-0.35, 0.35), (0.0, 0.6)),
+    mounts=(_ZED_MINI,),
 )
 """DROID's: robosuite's Franka Panda with its Robotiq 2F-85."""
 

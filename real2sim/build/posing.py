@@ -109,11 +109,13 @@ class CameraStages:
     def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
         film = self._episode.cameras[WRIST].read()
         height, width = film.shape[1:3]
-        kinematics = ArmKinematics(robot_named(self._episode.robot))
-        poses = mount_poses(np.asarray(self._episode.joint_position), kinematics)
+        robot = robot_named(self._episode.robot)
+        poses = mount_poses(np.asarray(self._episode.joint_position), ArmKinematics(robot))
         settings = self._settings
         focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
-        fit = solve_hand_eye(match_frames(film), poses, width, height, seed=settings.seed, focal=focal, aspect=aspect)
+        fit = solve_hand_eye(
+            match_frames(film), poses, width, height, seed=settings.seed, focal=focal, aspect=aspect, mounts=robot.mounts
+        )
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
         facts = {
             "camera": camera_facts(camera),

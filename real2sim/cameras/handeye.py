@@ -8,7 +8,7 @@ over seven numbers: a global search over them, and robust least squares of the S
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.cameras.certainty import clustered_errors
 from real2sim.cameras.matching import Matches
+from real2sim.robots import Mount
 
 Progress = Callable[[int, int, str], None]
 
@@ -33,7 +34,14 @@ WIDEST_TILT, LONGEST_ARM = np.radians(75.0), 0.25
 """Between the optical axis and the flange's z axis, which points to the fingers; metres from flange to camera."""
 FOCALS = (0.4, 1.4)
 """In picture widths."""
-FIRST_DRAW, DRAW, KEPT, ROUNDS, FAMILIES = 12_000, 1500, 60, 14, 4
+FIRST_DRAW = 12_000
+APART = 0.35
+"""Rad between the random cameras that families begin with."""
+STAGES = ((32, 5, 120, 1000), (12, 4, 250, 1000), (4, 5, 375, 4000))
+"""Of the search: families that are kept, rounds, cameras drawn around each in a round, and matches that judge them.
+Coarsely, wide lenses look best, so the right family must not be asked to be among the first few from the start."""
+LEAST_KEPT, KEPT_SHARE = 12, 12
+"""Of the cameras drawn in a round, the family's next ones are made of the best twelfth, and of no fewer than these."""
 TOLERANCES = (8.0, 0.6)
 """Pixels that a match may be off by in the search, first and last, at 160 columns."""
 FINAL_TOLERANCE = 0.2
@@ -92,12 +100,14 @@ def solve_hand_eye(
     seed: int = 0,
     focal: float | None = None,
     aspect: float = 1.0,
+    mounts: Sequence[Mount] = (),
     progress: Progress | None = None,
 ) -> HandEye:
     """The camera on the flange from its film's matches and where the flange was, `flange_to_base` `(T, 4, 4)`.
 
     The principal point is the picture's middle; `focal` in pixels across, where it is known; `aspect` is that of its
-    pixels, `fy / fx`. Raises `InvalidInput` where too few features of the scene were matched.
+    pixels, `fy / fx`. `mounts` are where such a robot's cameras mostly are: beginnings besides those that a global
+    search finds, with no other advantage. Raises `InvalidInput` where too few features of the scene were matched.
     """  # fmt: skip
     usable = without_gripper(matches, flange_to_base)
     pairs = len({*zip(usable.first.tolist(), usable.second.tolist(), strict=True)})
@@ -109,11 +119,19 @@ def solve_hand_eye(
     problem = _Problem(usable, flange_to_base, width, height, aspect)
     known = None if focal is None else np.log(focal / width)
     starts, chance = _search(problem, np.random.default_rng([seed, 11]), known, progress)
-    # Only the finest tolerance tells a family that is nearly right from the right one.
+    starts += [_as_numbers(mount, known) for mount in mounts]
+    # Only the finest tolerance tells a family that is nearly right from the right one. All pairs have a like say: what
+    # the hand dwells on, and perhaps moves, has most of the matches.
     found = np.stack([problem.refined(start, known) for start in starts])
-    all_matches = np.arange(len(usable))
-    best = found[int(problem.score(found, all_matches, FINAL_TOLERANCE * 2).argmax())]
+    judges = problem.draw(np.random.default_rng([seed, 12]), len(usable))
+    best = found[int(problem.score(found, judges, FINAL_TOLERANCE * 2).argmax())]
     return problem.measured(best, chance, known)
+
+
+def _as_numbers(mount: Mount, known: float | None) -> FloatArray:
+    turn = Rotation.from_matrix(mount.camera_to_flange[:3, :3]).as_rotvec()
+    focal = np.log(mount.focal_widths) if known is None else known
+    return np.concatenate([turn, mount.camera_to_flange[:3, 3], [focal]])
 
 
 class _Problem:
@@ -222,33 +240,47 @@ class _Problem:
 def _search(
     problem: _Problem, rng: np.random.Generator, known: float | None, progress: Progress | None
 ) -> tuple[list[FloatArray], float]:
-    """The best camera of each of several families (cross-entropy method), and a random camera's share of matches."""
+    """The best camera of each of the last families (cross-entropy method, successive halving), and a random camera's
+    share of matches."""
     chosen = problem.draw(rng, SEARCH_MATCHES)
     cameras = _random_cameras(rng, FIRST_DRAW, known)
-    few = chosen[: SEARCH_MATCHES // 4]
-    scores = problem.score(cameras, few, TOLERANCES[0])
+    few = chosen[: STAGES[0][3]]
     chance = float(np.median(problem.score(cameras[:256], few, 1.0)))
-    order = np.argsort(scores)[::-1]
-    families: list[FloatArray] = []
-    for index in order:
-        apart = [_angle(cameras[index], other) > 0.35 for other in families]
-        if all(apart):
-            families.append(cameras[index])
-        if len(families) == FAMILIES:
-            break
-    found = []
-    for number, middle in enumerate(families):
-        spread = np.array([0.25, 0.25, 0.25, 0.07, 0.07, 0.07, 0.25 if known is None else 0.0])
-        for step in range(ROUNDS):
+    families = _apart(cameras, problem.score(cameras, few, TOLERANCES[0]), STAGES[0][0])
+    wide = np.array([0.25, 0.25, 0.25, 0.07, 0.07, 0.07, 0.25 if known is None else 0.0])
+    spreads = [wide] * len(families)
+    rounds, done = sum(stage[1] for stage in STAGES), 0
+    for count, more, draws, judges in STAGES:
+        scores = problem.score(np.stack(families), chosen, _tolerance(done / rounds))
+        kept = np.argsort(scores)[::-1][:count]
+        families, spreads = [families[index] for index in kept], [spreads[index] for index in kept]
+        for step in range(done, done + more):
             if progress is not None:
-                progress(number * ROUNDS + step, FAMILIES * ROUNDS, "searching")
-            tolerance = TOLERANCES[0] * (TOLERANCES[1] / TOLERANCES[0]) ** (step / (ROUNDS - 1))
-            drawn = _near(rng, middle, spread, DRAW // 4)
-            values = problem.score(drawn, chosen if step > ROUNDS // 2 else few, tolerance)
-            best = drawn[np.argsort(values)[::-1][: KEPT // 2]]
-            middle, spread = best.mean(0), np.maximum(best.std(0), 0.4 * spread)
-        found.append(middle)
-    return found, chance
+                progress(step, rounds, "searching")
+            tolerance = _tolerance(step / (rounds - 1))
+            for index, (middle, spread) in enumerate(zip(families, spreads, strict=True)):
+                drawn = _near(rng, middle, spread, draws)
+                order = np.argsort(problem.score(drawn, chosen[:judges], tolerance))[::-1]
+                best = drawn[order[: max(LEAST_KEPT, draws // KEPT_SHARE)]]
+                families[index], spreads[index] = best.mean(0), np.maximum(best.std(0), 0.4 * spread)
+        done += more
+    return families, chance
+
+
+def _tolerance(share: float) -> float:
+    """Pixels at 160 columns when `share` of the search is done."""
+    return float(TOLERANCES[0] * (TOLERANCES[1] / TOLERANCES[0]) ** share)
+
+
+def _apart(cameras: FloatArray, scores: FloatArray, count: int) -> list[FloatArray]:
+    """The best cameras of which no two look alike, at most `count`."""
+    found: list[FloatArray] = []
+    for index in np.argsort(scores)[::-1]:
+        if all(_angle(cameras[index], other) > APART for other in found):
+            found.append(cameras[index])
+        if len(found) == count:
+            break
+    return found
 
 
 def _random_cameras(rng: np.random.Generator, count: int, known: float | None) -> FloatArray:
