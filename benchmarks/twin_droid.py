@@ -86,7 +86,7 @@ def main(options: Options) -> None:
         "twins": twins,
         "accepted": f"{sum(twin['accepted'] for twin in twins)}/{len(twins)}",
         "wrist_passed": f"{sum('camera wrist' in stages for stages in passed)}/{len(twins)}",
-        "an_exterior_passed": f"{sum(any(s.startswith('camera ext') for s in stages) for stages in passed)}/{len(twins)}",
+        "exterior_passed": f"{sum(any('camera exterior' in s for s in stages) for stages in passed)}/{len(twins)}",
         "options": as_json(options),
     }
     print(write("twin_droid", figures))

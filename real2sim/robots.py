@@ -53,8 +53,8 @@ class Robot:
     the pose `tool` `(4, 4)` in the frame of the body `tool_body`. Geoms of `visual_group` are looked at; `sites` says
     whether its sites are, too. `torque` `(7,)` Nm is what its motors give. `shoulder` `(3,)` and `reach` m are the
     middle and the radius of all that it can touch; `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
-    The wrist camera goes with the tool, mostly on one of `mounts`; a `level_camera` does not turn with it. Of a pose out of reach, a rad counts as
-    `turn_weight` m.
+    The wrist camera goes with the tool, mostly on one of `mounts`; a `level_camera` does not turn with it. Of a pose
+    out of reach, a rad counts as `turn_weight` m.
     """
 
     names: tuple[str, ...]

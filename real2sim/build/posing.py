@@ -113,9 +113,8 @@ class CameraStages:
         poses = mount_poses(np.asarray(self._episode.joint_position), ArmKinematics(robot))
         settings = self._settings
         focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
-        fit = solve_hand_eye(
-            match_frames(film), poses, width, height, seed=settings.seed, focal=focal, aspect=aspect, mounts=robot.mounts
-        )
+        given: dict[str, Any] = {"seed": settings.seed, "focal": focal, "aspect": aspect, "mounts": robot.mounts}
+        fit = solve_hand_eye(match_frames(film), poses, width, height, **given)
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
         facts = {
             "camera": camera_facts(camera),
