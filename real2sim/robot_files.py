@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from real2sim.engine import mujoco
 
 @dataclass(frozen=True)
 class RobotFiles:
-    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`.
+    """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`, turned by `turn` rad
+    about that body's z axis.
 
     Bodies of `stand` are left out: what a robot stands on is for the scene to show, which may hide it behind a table.
     """
@@ -21,6 +23,7 @@ class RobotFiles:
     model: Path
     gripper: Path | None = None
     mount: str = "right_hand"
+    turn: float = 0.0
     stand: tuple[str, ...] = ()
 
 
@@ -46,9 +49,13 @@ def _installed(package: str, file: str, whose: str, install: str) -> Path:
 
 
 def panda_with_robotiq() -> RobotFiles:
-    """DROID's arm: robosuite's Panda with its Robotiq 2F-85."""
+    """DROID's arm: robosuite's Panda with its Robotiq 2F-85.
+
+    robosuite mounts it as Franka mounts its own hand, turned by 45 degrees; DROID's fingers open along the flange's y
+    axis, as its wrist cameras show.
+    """
     arm = panda_mjcf()
-    return RobotFiles(arm, arm.parents[2] / "grippers" / "robotiq_gripper_85.xml")
+    return RobotFiles(arm, arm.parents[2] / "grippers" / "robotiq_gripper_85.xml", turn=math.pi / 4)
 
 
 def load_robot(files: RobotFiles) -> Any:
@@ -64,8 +71,14 @@ def load_robot(files: RobotFiles) -> Any:
         if body is None:
             names = ", ".join(body.name for body in robot.bodies)
             raise InvalidInput(f"{files.model} has no body {files.mount!r} to mount a gripper on; it has {names}")
-        robot.attach(_read_model(files.gripper), prefix="", suffix="", frame=body.add_frame())
+        robot.attach(_read_model(files.gripper), prefix="", suffix="", frame=_turned(body, files.turn))
     return robot
+
+
+def _turned(body: Any, turn: float) -> Any:
+    frame = body.add_frame()
+    frame.quat = [math.cos(turn / 2), 0.0, 0.0, math.sin(turn / 2)]
+    return frame
 
 
 def _read_model(path: Path) -> Any:
