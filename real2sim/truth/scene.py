@@ -73,7 +73,8 @@ def random_cameras(rng: np.random.Generator, width: int, height: int) -> TrueCam
         exterior[name] = _camera(rng, width, height, looking_at(position, target, rng.normal(0, 0.04)), 0.75, 1.1)
     hand_eye = np.eye(4)
     turn = Rotation.from_euler("xyz", rng.normal(0, 0.08, 3)) * Rotation.from_euler("x", -rng.uniform(0.0, 0.2))
-    around = Rotation.from_euler("z", -np.pi / 4 + rng.normal(0, 0.1))
+    # As on DROID's arm: the fingers open to the left and to the right of the picture.
+    around = Rotation.from_euler("z", -np.pi / 2 + rng.normal(0, 0.1))
     hand_eye[:3, :3] = (around * turn).as_matrix()
     hand_eye[:3, 3] = around.apply([0.0, -rng.uniform(0.08, 0.1), rng.uniform(0.01, 0.04)])
     return TrueCameras(exterior, _camera(rng, width, height, hand_eye, 0.6, 0.8))

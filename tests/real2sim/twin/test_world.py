@@ -24,7 +24,7 @@ def world(small_twin: Twin) -> Iterator[TwinWorld]:
 
 
 def towards(state: FloatArray, target: list[float], grip: float, steps: int = 5) -> ActionChunk:
-    goal = np.array([*target, np.pi, 0.0, np.pi / 4, grip])
+    goal = np.array([*target, np.pi, 0.0, 0.0, grip])
     share = np.linspace(1 / steps, 1, steps)[:, None]
     rows = np.tile(goal, (steps, 1))
     rows[:, :3] = state[:3] * (1 - share) + goal[:3] * share
