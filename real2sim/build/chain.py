@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arena.contracts import Episode, InvalidInput
-from real2sim.build.freespace import robot_depths
+from real2sim.build.freespace import lowest_reached, robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.build.naming import named_in
 from real2sim.build.posed import posed_views
@@ -44,6 +44,8 @@ MOST_UNEXPLAINED = 0.1
 """Rad, of an arm's motion that its commands do not explain."""
 CAMERA_METRES, CAMERA_DEGREES = 0.003, 0.1
 """What cameras are still moved by to agree about the table (standard deviations)."""
+TABLE_ERROR = 0.02
+"""Metres that a table may be found above the lowest point that the robot reached: models and joints are not exact."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class _Chain:
 
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             settings = TableSettings(camera_metres=CAMERA_METRES, camera_degrees=CAMERA_DEGREES)
+            settings = settings.below(lowest_reached(self._episode) + TABLE_ERROR)
             try:
                 table = find_table(views, settings=settings)
             except InvalidInput as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from arena.contracts import Episode, FloatArray
 from real2sim.camera import Camera
+from real2sim.cameras.surface import surface_points
 from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
@@ -23,8 +24,22 @@ from real2sim.splats.views import View
 from real2sim.twin.objects import TwinObject
 
 FRAMES = 60
+SURFACE_POINTS, MOVED = 1500, 0.05
+"""Points that stand for the robot's surface, and metres that those of them move by which count as moving."""
 BEFORE, BEHIND = 0.03, 0.15
 """Metres: what is this far before the robot is no part of the scene; what has no depth is this far behind it."""
+
+
+def lowest_reached(episode: Episode) -> float:
+    """Metres above the robot's base of the lowest point that a moving part of it reached: no table is higher there."""
+    joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
+    robot = RobotSilhouette(16, 16, robot_named(episode.robot))
+    try:
+        points = surface_points(robot, joints, gripper, SURFACE_POINTS, seed=0)
+    finally:
+        robot.close()
+    moving = np.linalg.norm(np.ptp(points, axis=0), axis=1) > MOVED
+    return float(points[:, moving, 2].min()) if moving.any() else float("inf")
 
 
 def robot_depths(episode: Episode, camera: Camera) -> FloatArray:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from arena.contracts import Episode, FloatArray
+from real2sim.build.gripper import HELD_AT, HELD_RADIUS, HOLDING, GripperFilm
+from real2sim.build.moved import Changes, Moved
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
-from real2sim.cameras.plate import Plate
 from real2sim.robot import ArmKinematics
 from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
@@ -21,48 +21,76 @@ from real2sim.twin.pictures import mount_poses, wrist_camera_at
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35
 """A pixel's median over time shows the scene where the robot stands less than this share of the time."""
-AROUND_ROBOT = 2
-"""Pixels around the robot's silhouette that are not trusted."""
+LEAST_SEEN = 0.2
+"""Of a wrist picture: what shows less of the scene is left out."""
 
 
 def posed_views(episode: Episode, exterior: Mapping[str, Camera], wrist: Camera | None, count: int) -> list[View]:
-    """Of each exterior camera its plate and two frames, and `count` frames of the wrist camera that are far apart."""
+    """Of each exterior camera its plate and two frames, and `count` frames of the wrist camera that are far apart.
+
+    Masked are the robot, what it holds, and what other things were moved: views show the scene's beginning.
+    """
     joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
-    robot_kind = robot_named(episode.robot)
-    views: list[View] = []
-    for name, camera in exterior.items():
-        views += _exterior_views(robot_kind, episode.cameras[name].read(), name, camera, joints, gripper)
+    kind = robot_named(episode.robot)
+    changes = {
+        name: _changes(kind, episode.cameras[name].read(), camera, joints, gripper) for name, camera in exterior.items()
+    }
+    views = [view for name, each in changes.items() for view in _exterior_views(name, each)]
     if wrist is None:
         return views
-    film, flange = episode.cameras["wrist"].read(), mount_poses(joints, ArmKinematics(robot_kind))
-    robot = RobotSilhouette(wrist.width, wrist.height, robot_kind)
+    return views + _wrist_views(
+        kind, episode.cameras["wrist"].read(), wrist, Moved(list(changes.values())), joints, gripper, count
+    )
+
+
+def _changes(kind: Robot, film: NDArray[np.uint8], camera: Camera, joints: FloatArray, gripper: FloatArray) -> Changes:
+    spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
+    robot = RobotSilhouette(camera.width, camera.height, kind)
+    try:
+        drawn = np.stack([np.isfinite(robot.depth(camera, joints[t], gripper[t])) for t in spread])
+    finally:
+        robot.close()
+    return Changes.of(camera, film, spread, drawn)
+
+
+def _exterior_views(name: str, seen: Changes) -> list[View]:
+    """The plate, and the first and the last frame. What stood elsewhere in the beginning is masked but in the first."""
+    moved = seen.moved_from_start
+    last = ~(seen.robot[-1] | seen.apart[-1] | moved)
+    return [
+        View(seen.camera, seen.plate, ~((seen.robot.mean(0) > MOSTLY_FREE) | moved), f"{name}/plate"),
+        View(seen.camera, seen.first, ~seen.robot[0], f"{name}/{seen.frames[0]}"),
+        View(seen.camera, seen.last, last, f"{name}/{seen.frames[-1]}"),
+    ]
+
+
+def _wrist_views(
+    kind: Robot, film: NDArray[np.uint8], wrist: Camera, moved: Moved, joints: FloatArray, gripper: FloatArray,
+    count: int,
+) -> list[View]:  # fmt: skip
+    flange, shown = mount_poses(joints, ArmKinematics(kind)), GripperFilm(film, gripper)
+    robot = RobotSilhouette(wrist.width, wrist.height, kind)
+    views: list[View] = []
     try:
         for frame in np.sort(farthest(joints, count)):
             camera = wrist_camera_at(wrist, flange[frame])
-            mask = _free(np.isfinite(robot.depth(camera, joints[frame], gripper[frame])))
-            if mask.mean() > 0.2:
-                views.append(View(camera, film[frame], mask, f"wrist/{frame}"))
+            hidden = shown.mask(frame, np.isfinite(robot.depth(camera, joints[frame], gripper[frame])))
+            if frame > moved.since:
+                hidden |= moved.seen_by(camera)
+            if gripper[frame] > HOLDING:
+                hidden |= _held(camera, flange[frame])
+            if hidden.mean() < 1 - LEAST_SEEN:
+                views.append(View(camera, film[frame], ~hidden, f"wrist/{frame}"))
     finally:
         robot.close()
     return views
 
 
-def _exterior_views(
-    robot_kind: Robot, film: NDArray[np.uint8], name: str, camera: Camera, joints: FloatArray, gripper: FloatArray
-) -> list[View]:
-    robot = RobotSilhouette(camera.width, camera.height, robot_kind)
-    try:
-        spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
-        drawn = np.stack([np.isfinite(robot.depth(camera, joints[t], gripper[t])) for t in spread])
-        plate = np.rint(Plate.of(film).background).astype(np.uint8)
-        views = [View(camera, plate, _free(drawn.mean(0) > MOSTLY_FREE), f"{name}/plate")]
-        for t in (spread[0], spread[-1]):
-            mask = _free(np.isfinite(robot.depth(camera, joints[t], gripper[t])))
-            views.append(View(camera, film[t], mask, f"{name}/{t}"))
-        return views
-    finally:
-        robot.close()
-
-
-def _free(robot: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.asarray(~binary_dilation(robot, iterations=AROUND_ROBOT))
+def _held(camera: Camera, flange: FloatArray) -> NDArray[np.bool_]:
+    """`(H, W)`: the pixels that may show what the fingers hold."""
+    pixel, depth = camera.project((flange[:3, 3] + HELD_AT * flange[:3, 2])[None])
+    if depth[0] < 2 * HELD_RADIUS / 3:
+        return np.zeros((camera.height, camera.width), bool)
+    rows, columns = np.mgrid[0.5 : camera.height, 0.5 : camera.width]
+    off = np.stack([(columns - pixel[0, 0]) / camera.fx, (rows - pixel[0, 1]) / camera.fy])
+    return np.asarray(np.linalg.norm(off, axis=0) < HELD_RADIUS / depth[0])

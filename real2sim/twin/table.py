@@ -62,6 +62,11 @@ class TableSettings:
         if not (self.camera_metres > 0 and self.camera_degrees > 0 and self.together >= 1 and self.rounds >= 0):
             raise InvalidInput("cameras are trusted to a positive distance and angle")
 
+    def below(self, height: float) -> TableSettings:
+        """The same, where no table is higher than `height` m."""
+        highest = min(self.highest, height)
+        return replace(self, highest=highest, lowest=min(self.lowest, highest - 2 * self.step))
+
 
 @dataclass(frozen=True)
 class Table:
