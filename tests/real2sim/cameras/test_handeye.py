@@ -11,6 +11,7 @@ from real2sim.camera import Camera
 from real2sim.cameras.gates import epipolar_gate, hand_eye_gate
 from real2sim.cameras.handeye import solve_hand_eye, without_gripper
 from real2sim.cameras.matching import Matches, match_frames
+from real2sim.robots import Mount
 
 WIDTH, HEIGHT, FOCAL = 160, 96, 112.0
 FRAMES, POINTS = 24, 400
@@ -112,3 +113,13 @@ def test_features_of_a_film_are_matched_where_they_moved_to() -> None:
     true = np.array([[shifts[b][1] - shifts[a][1], shifts[b][0] - shifts[a][0]]
                      for a, b in zip(matches.first, matches.second, strict=True)])  # fmt: skip
     assert (np.abs(moved - true).max(axis=1) < 0.5).mean() > 0.8
+
+
+def test_a_mount_is_a_beginning_and_nothing_more() -> None:
+    flange = flange_path(np.random.default_rng(0))
+    near, aside = hand_eye(), np.eye(4)
+    near[:3, 3] += [0.01, -0.01, 0.01]
+    aside[:3, 3] = [0.1, 0.1, -0.1]
+    # Where nine of ten matches are wrong the search may be lost, but not who starts nearby.
+    fit = solve_hand_eye(seen(flange, wrong=0.9), flange, WIDTH, HEIGHT, mounts=[Mount(aside, 0.4), Mount(near, 0.65)])
+    assert np.linalg.norm(fit.camera_to_flange[:3, 3] - hand_eye()[:3, 3]) < 0.005

@@ -1,0 +1,40 @@
+"""The gripper in the wrist camera's film, when its model is drawn a little beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from real2sim.build.gripper import GripperFilm
+
+WIDTH, HEIGHT, LENGTH = 160, 96, 40
+
+
+def test_what_stays_in_the_picture_beside_the_drawn_gripper_is_the_gripper() -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.uniform(0, 255, (HEIGHT, WIDTH + 20 * LENGTH, 3))
+    film = np.stack([wide[:, 20 * t : 20 * t + WIDTH] for t in range(LENGTH)])
+    opened = np.where(np.arange(LENGTH) < 25, 0.0, 1.0)
+    fingers = np.zeros((2, HEIGHT, WIDTH), bool)
+    fingers[0, 70:, 40:60] = True
+    fingers[1, 70:, 70:90] = True
+    for t in range(LENGTH):
+        film[t][fingers[int(opened[t])]] = 20
+    film = film.astype(np.uint8)
+    shown = GripperFilm(film, opened)
+    for t in (3, 30):
+        true = fingers[int(opened[t])]
+        found = shown.mask(t, np.roll(true, 10, axis=1))
+        assert found[true].mean() > 0.98
+        assert not found[:, 120:].any()
+        assert not found[:40].any()
+    other = shown.mask(3, np.roll(fingers[0], 10, axis=1))
+    assert not other[75:, 85:90].any(), "where the fingers are when it is closed is scene while it is open"
+
+
+def test_where_too_few_frames_are_alike_the_drawn_gripper_has_to_do() -> None:
+    film = np.random.default_rng(0).integers(0, 255, (5, HEIGHT, WIDTH, 3), np.uint8)
+    drawn = np.zeros((HEIGHT, WIDTH), bool)
+    drawn[80:, 60:80] = True
+    found = GripperFilm(film, np.zeros(5)).mask(0, drawn)
+    assert found[drawn].all()
+    assert found.mean() < 3 * drawn.mean()
