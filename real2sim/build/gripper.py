@@ -1,4 +1,4 @@
-"""The gripper in the wrist camera's film: where it is drawn, and where the film itself says that it is.
+"""The gripper in the wrist camera's film, by its model and by the film itself, and what it moves.
 
 A camera that is known to a few millimetres draws fingers that are a hand's breadth away off by several pixels. But they
 stay where they are in the picture while the scene goes by.
@@ -20,15 +20,17 @@ CERTAIN, POSSIBLE = 0.02, 0.1
 """Picture widths around the drawn gripper: so near all is taken for it, and so near what stays the same is."""
 HOLDING = 0.1
 """Of the way from open to closed: from there on it may hold something."""
-HELD_AT, HELD_RADIUS = 0.15, 0.06
-"""Metres from the flange to the fingertips, and around them: where a thing is held."""
+FINGERTIPS, HELD, THINGS = 0.15, 0.06, 0.1
+"""Metres from the flange to the fingertips, and around them: where a held thing is seen, and where one was taken or
+left, which static cameras may not see."""
 
 
 class GripperFilm:
     """A wrist camera's `film` `(T, H, W, 3)` with how far the gripper is closed, `(T,)` from 0 to 1."""
 
     def __init__(self, film: Frames, gripper: FloatArray) -> None:
-        self._film, self._gripper = film, gripper
+        self._film, self._opening = film, np.rint(gripper / ALIKE).astype(int)
+        self._usual: dict[int, tuple[FloatArray, NDArray[np.bool_]] | None] = {}
 
     def mask(self, frame: int, drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """`(H, W)`: the gripper at a frame, `drawn` `(H, W)` being where its model is."""
@@ -39,11 +41,32 @@ class GripperFilm:
 
     def _still(self, frame: int) -> NDArray[np.bool_]:
         """`(H, W)`: what looks as it mostly does while the gripper is opened so far."""
-        alike = np.abs(self._gripper - self._gripper[frame]) < ALIKE
-        if alike.sum() < LEAST_FRAMES:
+        opening = int(self._opening[frame])
+        if opening not in self._usual:
+            self._usual[opening] = self._usually(self._film[self._opening == opening])
+        known = self._usual[opening]
+        if known is None:
             return np.zeros(self._film.shape[1:3], bool)
-        films = self._film[alike].astype(np.float32)
-        usual = np.median(films, axis=0)
-        strays = np.median(np.abs(films - usual).max(-1), axis=0)
-        here = np.abs(self._film[frame] - usual).max(-1)
-        return np.asarray((strays < STILL) & (here < 2 * STILL))
+        usual, stays = known
+        return np.asarray(stays & (np.abs(self._film[frame] - usual).max(-1) < 2 * STILL))
+
+    @staticmethod
+    def _usually(frames: Frames) -> tuple[FloatArray, NDArray[np.bool_]] | None:
+        """What frames mostly show `(H, W, 3)`, and where they stay with it `(H, W)`; nothing for too few of them."""
+        if len(frames) < LEAST_FRAMES:
+            return None
+        usual = np.median(frames, axis=0).astype(np.float32)
+        return usual, np.asarray(np.median(np.abs(frames - usual).max(-1), axis=0) < STILL)
+
+
+def handled(flange_to_base: FloatArray, gripper: FloatArray, frame: int) -> list[tuple[FloatArray, float]]:
+    """Balls, middle `(3,)` m and radius m, in which by a frame something is, or is missing, that the gripper moved.
+
+    `flange_to_base` `(T, 4, 4)` and `gripper` `(T,)` are the whole episode's. Nothing is where a hand closes for the
+    first time until it has closed.
+    """
+    tips = flange_to_base[:, :3, 3] + FINGERTIPS * flange_to_base[:, :3, 2]
+    closed = gripper > HOLDING
+    turns = 1 + np.nonzero(closed[1 : frame + 1] != closed[:frame])[0]
+    balls = [(tips[turn], THINGS) for turn in turns]
+    return [*balls, (tips[frame], HELD)] if closed[frame] else balls

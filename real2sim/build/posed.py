@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.contracts import Episode, FloatArray
-from real2sim.build.gripper import HELD_AT, HELD_RADIUS, HOLDING, GripperFilm
+from real2sim.build.gripper import GripperFilm, handled
 from real2sim.build.moved import Changes, Moved
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
 from real2sim.robot import ArmKinematics
 from real2sim.robots import Robot, robot_named
 from real2sim.silhouette import RobotSilhouette
+from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
 from real2sim.twin.pictures import mount_poses, wrist_camera_at
 
@@ -77,8 +78,8 @@ def _wrist_views(
             hidden = shown.mask(frame, np.isfinite(robot.depth(camera, joints[frame], gripper[frame])))
             if frame > moved.since:
                 hidden |= moved.seen_by(camera)
-            if gripper[frame] > HOLDING:
-                hidden |= _held(camera, flange[frame])
+            for middle, radius in handled(flange, gripper, frame):
+                hidden |= _ball(camera, middle, radius)
             if hidden.mean() < 1 - LEAST_SEEN:
                 views.append(View(camera, film[frame], ~hidden, f"wrist/{frame}"))
     finally:
@@ -86,11 +87,10 @@ def _wrist_views(
     return views
 
 
-def _held(camera: Camera, flange: FloatArray) -> NDArray[np.bool_]:
-    """`(H, W)`: the pixels that may show what the fingers hold."""
-    pixel, depth = camera.project((flange[:3, 3] + HELD_AT * flange[:3, 2])[None])
-    if depth[0] < 2 * HELD_RADIUS / 3:
-        return np.zeros((camera.height, camera.width), bool)
-    rows, columns = np.mgrid[0.5 : camera.height, 0.5 : camera.width]
-    off = np.stack([(columns - pixel[0, 0]) / camera.fx, (rows - pixel[0, 1]) / camera.fy])
-    return np.asarray(np.linalg.norm(off, axis=0) < HELD_RADIUS / depth[0])
+def _ball(camera: Camera, middle: FloatArray, radius: float) -> NDArray[np.bool_]:
+    """`(H, W)`: the pixels whose rays meet a ball."""
+    away = middle - camera.camera_to_base[:3, 3]
+    rays = pixel_rays(camera)
+    rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    along = rays @ away
+    return np.asarray((along > 0) & (away @ away - along**2 < radius**2))

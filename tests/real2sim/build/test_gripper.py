@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from real2sim.build.gripper import GripperFilm
+from real2sim.build.gripper import GripperFilm, handled
 
 WIDTH, HEIGHT, LENGTH = 160, 96, 40
 
@@ -38,3 +38,14 @@ def test_where_too_few_frames_are_alike_the_drawn_gripper_has_to_do() -> None:
     found = GripperFilm(film, np.zeros(5)).mask(0, drawn)
     assert found[drawn].all()
     assert found.mean() < 3 * drawn.mean()
+
+
+def test_what_was_taken_and_left_and_is_held_is_known_to_be_moved() -> None:
+    flange = np.tile(np.diag([1.0, -1.0, -1.0, 1.0]), (10, 1, 1))
+    flange[:, :3, 3] = np.c_[np.linspace(0, 0.9, 10), np.zeros(10), np.full(10, 0.4)]
+    gripper = np.where((np.arange(10) >= 3) & (np.arange(10) < 7), 0.6, 0.0)
+    assert handled(flange, gripper, 2) == []
+    held = handled(flange, gripper, 5)
+    np.testing.assert_allclose([middle for middle, _ in held], [[0.3, 0, 0.25], [0.5, 0, 0.25]])
+    left = handled(flange, gripper, 9)
+    np.testing.assert_allclose([middle for middle, _ in left], [[0.3, 0, 0.25], [0.7, 0, 0.25]])
