@@ -18,7 +18,7 @@ class BuildSettings:
     weights, which finds what the instruction names; `generator` makes the meshes of that."""
 
     wrist_frames: int = 48
-    steps: int = 600
+    steps: int = 1200
     seed: int = 0
     engine: str = OWN
     segmenter: str = ""
