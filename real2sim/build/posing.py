@@ -24,6 +24,7 @@ from real2sim.cameras.gates import (
 )
 from real2sim.cameras.handeye import solve_hand_eye
 from real2sim.cameras.matching import match_frames
+from real2sim.cameras.rotations import rotation_residuals
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.twin.pictures import WRIST, mount_poses
@@ -116,8 +117,10 @@ class CameraStages:
         given: dict[str, Any] = {"seed": settings.seed, "focal": focal, "aspect": aspect, "mounts": robot.mounts}
         fit = solve_hand_eye(match_frames(film), poses, width, height, **given)
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
+        turns = rotation_residuals(fit, poses, width, height, aspect)
         facts = {
             "camera": camera_facts(camera),
+            "rotation_residual_deg": float(np.degrees(np.median(turns))) if len(turns) else None,
             "share": fit.share,
             "median_pixels": fit.median_pixels,
             "position_error": fit.position_error,

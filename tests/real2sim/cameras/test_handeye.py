@@ -9,8 +9,9 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.cameras.gates import epipolar_gate, hand_eye_gate
-from real2sim.cameras.handeye import solve_hand_eye, without_gripper
+from real2sim.cameras.handeye import HandEye, solve_hand_eye, without_gripper
 from real2sim.cameras.matching import Matches, match_frames
+from real2sim.cameras.rotations import rotation_residuals
 from real2sim.robots import Mount
 
 WIDTH, HEIGHT, FOCAL = 160, 96, 112.0
@@ -123,3 +124,18 @@ def test_a_mount_is_a_beginning_and_nothing_more() -> None:
     # Where nine of ten matches are wrong the search may be lost, but not who starts nearby.
     fit = solve_hand_eye(seen(flange, wrong=0.9), flange, WIDTH, HEIGHT, mounts=[Mount(aside, 0.4), Mount(near, 0.65)])
     assert np.linalg.norm(fit.camera_to_flange[:3, 3] - hand_eye()[:3, 3]) < 0.005
+
+
+def test_pairs_tell_their_own_turns() -> None:
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange)
+    fit = HandEye(hand_eye(), FOCAL, 0.7, 0.05, 0.1, 1.0, 0.0, 0.0, matches, np.ones(len(matches), bool))
+    right = rotation_residuals(fit, flange, WIDTH, HEIGHT)
+    assert len(right) > 20
+    assert np.degrees(np.median(right)) < 0.3
+    # Joints that are wrong by one degree, about another axis in each frame.
+    axes = np.random.default_rng(1).normal(size=(FRAMES, 3))
+    off = Rotation.from_rotvec(np.radians(1.0) * axes / np.linalg.norm(axes, axis=1, keepdims=True)).as_matrix()
+    wrong = flange.copy()
+    wrong[:, :3, :3] = flange[:, :3, :3] @ off
+    assert 0.7 < np.degrees(np.median(rotation_residuals(fit, wrong, WIDTH, HEIGHT))) < 2
