@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,12 +64,12 @@ class Changes:
         """`(H, W)`: where in the beginning was something that mostly was not there."""
         return _grown(self.apart[0], MARGIN * self.camera.width)
 
-    @property
+    @cached_property
     def _lasting(self) -> Masks:
         free = (~self.robot).sum(0)
         return np.asarray(self.apart.sum(0) > np.maximum(1, LASTING * free))
 
-    @property
+    @cached_property
     def moved(self) -> Masks:
         """`(H, W)`: where something stood at one time, and at another did not."""
         return _grown(self._lasting, MARGIN * self.camera.width)

@@ -13,7 +13,7 @@ from real2sim.build.moved import Changes, Moved
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
 from real2sim.robot import ArmKinematics
-from real2sim.robots import Robot, robot_named
+from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
@@ -26,32 +26,60 @@ LEAST_SEEN = 0.2
 """Of a wrist picture: what shows less of the scene is left out."""
 
 
+class Footage:
+    """An episode's films with its cameras: where they show what was moved, the robot aside.
+
+    Reads and compares the static cameras' films once.
+    """
+
+    def __init__(self, episode: Episode, exterior: Mapping[str, Camera], wrist: Camera | None) -> None:
+        self.joints, self.gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
+        self.kind = robot_named(episode.robot)
+        self._episode, self._exterior, self._wrist = episode, exterior, wrist
+        self.flange = mount_poses(self.joints, ArmKinematics(self.kind))
+        self.changes = {name: self._changes(name, camera) for name, camera in exterior.items()}
+        self._moved = Moved(list(self.changes.values()))
+
+    def moved(self, name: str, frame: int) -> NDArray[np.bool_]:
+        """`(H, W)`: where a camera shows, at a frame, what was moved by then, or, a static one, is moved at all."""
+        camera = self.camera(name, frame)
+        if name in self.changes:
+            hidden = self.changes[name].moved.copy()
+        elif frame > self._moved.since:
+            hidden = self._moved.seen_by(camera)
+        else:
+            hidden = np.zeros((camera.height, camera.width), bool)
+        for middle, radius in handled(self.flange, self.gripper, frame):
+            hidden |= _ball(camera, middle, radius)
+        return hidden
+
+    def camera(self, name: str, frame: int) -> Camera:
+        if name in self._exterior:
+            return self._exterior[name]
+        assert self._wrist is not None
+        return wrist_camera_at(self._wrist, self.flange[frame])
+
+    def _changes(self, name: str, camera: Camera) -> Changes:
+        film = self._episode.cameras[name].read()
+        spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
+        robot = RobotSilhouette(camera.width, camera.height, self.kind)
+        try:
+            drawn = np.stack([np.isfinite(robot.depth(camera, self.joints[t], self.gripper[t])) for t in spread])
+        finally:
+            robot.close()
+        return Changes.of(camera, film, spread, drawn)
+
+
 def posed_views(episode: Episode, exterior: Mapping[str, Camera], wrist: Camera | None, count: int) -> list[View]:
     """Of each exterior camera its plate and two frames, and `count` frames of the wrist camera that are far apart.
 
     Masked are the robot, what it holds, and what other things were moved: views show the scene's beginning.
     """
-    joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
-    kind = robot_named(episode.robot)
-    changes = {
-        name: _changes(kind, episode.cameras[name].read(), camera, joints, gripper) for name, camera in exterior.items()
-    }
-    views = [view for name, each in changes.items() for view in _exterior_views(name, each)]
+    footage = Footage(episode, exterior, wrist)
+    views = [view for name, each in footage.changes.items() for view in _exterior_views(name, each)]
     if wrist is None:
         return views
-    return views + _wrist_views(
-        kind, episode.cameras["wrist"].read(), wrist, Moved(list(changes.values())), joints, gripper, count
-    )
-
-
-def _changes(kind: Robot, film: NDArray[np.uint8], camera: Camera, joints: FloatArray, gripper: FloatArray) -> Changes:
-    spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
-    robot = RobotSilhouette(camera.width, camera.height, kind)
-    try:
-        drawn = np.stack([np.isfinite(robot.depth(camera, joints[t], gripper[t])) for t in spread])
-    finally:
-        robot.close()
-    return Changes.of(camera, film, spread, drawn)
+    return views + _wrist_views(footage, episode.cameras["wrist"].read(), wrist, count)
 
 
 def _exterior_views(name: str, seen: Changes) -> list[View]:
@@ -65,21 +93,15 @@ def _exterior_views(name: str, seen: Changes) -> list[View]:
     ]
 
 
-def _wrist_views(
-    kind: Robot, film: NDArray[np.uint8], wrist: Camera, moved: Moved, joints: FloatArray, gripper: FloatArray,
-    count: int,
-) -> list[View]:  # fmt: skip
-    flange, shown = mount_poses(joints, ArmKinematics(kind)), GripperFilm(film, gripper)
-    robot = RobotSilhouette(wrist.width, wrist.height, kind)
+def _wrist_views(footage: Footage, film: NDArray[np.uint8], wrist: Camera, count: int) -> list[View]:
+    shown = GripperFilm(film, footage.gripper)
+    robot = RobotSilhouette(wrist.width, wrist.height, footage.kind)
     views: list[View] = []
     try:
-        for frame in np.sort(farthest(joints, count)):
-            camera = wrist_camera_at(wrist, flange[frame])
-            hidden = shown.mask(frame, np.isfinite(robot.depth(camera, joints[frame], gripper[frame])))
-            if frame > moved.since:
-                hidden |= moved.seen_by(camera)
-            for middle, radius in handled(flange, gripper, frame):
-                hidden |= _ball(camera, middle, radius)
+        for frame in np.sort(farthest(footage.joints, count)):
+            camera = footage.camera("wrist", frame)
+            drawn = np.isfinite(robot.depth(camera, footage.joints[frame], footage.gripper[frame]))
+            hidden = shown.mask(frame, drawn) | footage.moved("wrist", frame)
             if hidden.mean() < 1 - LEAST_SEEN:
                 views.append(View(camera, film[frame], ~hidden, f"wrist/{frame}"))
     finally:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -19,23 +20,29 @@ from real2sim.twin.pictures import Instant, TwinPictures, flange_poses, kinemati
 from real2sim.twin.render import Look, RobotImages
 
 FRAMES = 12
+Moving = Callable[[str, int], NDArray[np.bool_]]
 LEAST_ROBOT = 100
 """Pixels of the robot, over all frames, that its colour response is fitted to."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Of one camera: `real` and `twin` `(K, H, W, 3)`, their mean `psnr` in dB and `ssim`, and the `look` fitted."""
+    """Of one camera: `real` and `twin` `(K, H, W, 3)`, their mean `psnr` in dB and `ssim`, and the `look` fitted.
+
+    `still_psnr` is without what was moved: in a replay things stay where they stood.
+    """
 
     real: Frames
     twin: Frames
     psnr: float
     ssim: float
+    still_psnr: float
     look: Look
 
 
-def replay(twin: Twin, episode: Episode) -> dict[str, Replay]:
-    """Twelve frames of the episode, in all of the twin's cameras. Joints are set, not driven; things do not move."""
+def replay(twin: Twin, episode: Episode, moved: Moving | None = None) -> dict[str, Replay]:
+    """Twelve frames of the episode, in all of the twin's cameras. Joints are set, not driven; things do not move, and
+    `moved` says where a camera's frame shows what did, `(H, W)`."""
     joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
     chosen = np.unique(np.linspace(0, len(episode) - 1, FRAMES).astype(int))
     poses = {thing.name: thing.body_to_base for thing in twin.objects}
@@ -45,9 +52,14 @@ def replay(twin: Twin, episode: Episode) -> dict[str, Replay]:
     looks = {name: look_of(robot.robot(name, instants), frames) for name, frames in real.items()}
     robot.close()
     drawn = _frames(replace(twin, looks=looks), instants)
-    return {
-        name: Replay(real[name], drawn[name], *_likeness(drawn[name], real[name]), looks[name]) for name in twin.cameras
-    }
+    replays = {}
+    for name in twin.cameras:
+        still = np.ones(real[name].shape[:3], bool)
+        if moved is not None:
+            still = np.stack([~moved(name, int(frame)) for frame in chosen])
+        likeness = _likeness(drawn[name], real[name], still)
+        replays[name] = Replay(real[name], drawn[name], *likeness, looks[name])
+    return replays
 
 
 @dataclass(frozen=True)
@@ -102,5 +114,9 @@ def look_of(robot: RobotImages, real: Frames) -> Look:
     return Look(robot=fit_color_response(drawn, seen, np.ones(len(drawn), bool)))
 
 
-def _likeness(drawn: Frames, real: Frames) -> tuple[float, float]:
-    return float(psnr(drawn, real).mean()), float(ssim(drawn, real).mean())
+def _likeness(drawn: Frames, real: Frames, still: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """PSNR and SSIM, and PSNR of what is `still` `(K, H, W)`, means over frames that show some of it."""
+    squared = ((drawn / 255.0 - real / 255.0) ** 2).mean(-1)
+    errors = [max(float(off[mask].mean()), 1e-12) for off, mask in zip(squared, still, strict=True) if mask.any()]
+    kept = float(np.mean(-10 * np.log10(errors))) if errors else 0.0
+    return float(psnr(drawn, real).mean()), float(ssim(drawn, real).mean()), kept
