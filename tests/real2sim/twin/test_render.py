@@ -79,6 +79,14 @@ def test_a_picture_does_not_depend_on_what_was_drawn_before() -> None:
     np.testing.assert_array_equal(again[1], anew[1])
 
 
+def test_a_body_may_be_turned_in_any_way() -> None:
+    body, nothing = cloud(count=30, degree=0, seed=5), disc((0.0, 0.0, 99.0), (0.0, 0.0, 0.0), size=1e-3)
+    poses = np.stack([random_pose(seed).numpy() for seed in range(40)])
+    poses[:, :3, 3] *= 0.1
+    frames, _ = TwinRenderer(nothing, {"body": body}).render("front", [FRONT] * 40, {"body": poses})
+    assert frames.reshape(40, -1).any(axis=1).all()
+
+
 def test_a_coat_is_drawn_finer_so_that_its_blur_makes_it_no_larger() -> None:
     """A thing of two pixels: half a pixel of blur around it doubles what it covers."""
     coat, pose = disc((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), size=0.01), at(0.0)[None]
