@@ -9,6 +9,7 @@ unless another version's stage would find something else: delete that stage's fi
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +63,12 @@ def build(data: Path, id: str, out: Path) -> dict[str, Any]:
 
 def cameras_found(out: Path) -> dict[str, Any]:
     """Of each camera that was looked for, the numbers that are no gate's."""
-    import numpy as np
-
     found = {}
     for file in sorted((out / "stages").glob("camera_*.json")):
         facts = dict(json.loads(file.read_text())["found"])
         camera = facts.pop("camera")
         facts = {
-            name: round(value, 4) for name, value in facts.items() if isinstance(value, float) and np.isfinite(value)
+            name: round(value, 4) for name, value in facts.items() if isinstance(value, float) and math.isfinite(value)
         }
         found[file.stem.removeprefix("camera_")] = {**facts, "focal_widths": round(camera["fx"] / camera["width"], 3)}
     return found

@@ -132,10 +132,11 @@ class _Chain:
         cameras = self._cameras.exteriors(exterior)
         wrist = self._cameras.wrist()
         servo = self._servo()
-        plane, views = self._table(cameras, wrist)
+        footage = Footage(self._episode, cameras, wrist)
+        plane, views = self._table(footage)
         things = find_or_load(self._ledger.path("things"), lambda: self._things(views, plane, cameras, wrist))
         self._gaussians(views, plane, things.objects, cameras)
-        return self._finished(replace(things, servo=servo))
+        return self._finished(replace(things, servo=servo), footage)
 
     def _servo(self) -> Servo:
         """How the controller follows its commands, where the episode holds them; else the one that is assumed."""
@@ -155,8 +156,8 @@ class _Chain:
         self._ledger.insist("control")
         return Servo(**facts["servo"])
 
-    def _table(self, cameras: dict[str, Camera], wrist: Camera) -> tuple[SupportPlane, list[View]]:
-        views = posed_views(self._episode, cameras, wrist, self._settings.wrist_frames)
+    def _table(self, footage: Footage) -> tuple[SupportPlane, list[View]]:
+        views = posed_views(footage, self._settings.wrist_frames)
 
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             settings = TableSettings(camera_metres=CAMERA_METRES, camera_degrees=CAMERA_DEGREES)
@@ -226,14 +227,14 @@ class _Chain:
 
         return fit_here(prepared, self._settings.steps, self._ledger.path("fit.safetensors"), step)
 
-    def _finished(self, things: Twin) -> dict[str, Any]:
+    def _finished(self, things: Twin, footage: Footage) -> dict[str, Any]:
         self._ledger.run("physics", lambda: _settled(things.plane, things.objects))
         self._ledger.insist("physics")
         scene = read_ply(self._ledger.path("scene.ply"))
         labels = label_gaussians(scene, things.objects)
         background, splats = split_gaussians(scene, things.objects, labels)
         twin = replace(things, background=background, splats=splats)
-        replays = replay(twin, self._episode, Footage(self._episode, twin.exterior, twin.wrist).moved)
+        replays = replay(twin, self._episode, footage.moved)
         measures = {
             name: {"psnr": each.psnr, "ssim": each.ssim, "still_psnr": each.still_psnr}
             for name, each in replays.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.contracts import Episode, FloatArray
+from arena.contracts import Episode, FloatArray, Frames
 from real2sim.build.gripper import GripperFilm, handled
 from real2sim.build.moved import Changes, Moved
 from real2sim.camera import Camera
@@ -17,7 +17,7 @@ from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
-from real2sim.twin.pictures import mount_poses, wrist_camera_at
+from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
 
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35
@@ -32,10 +32,10 @@ class Footage:
     Reads and compares the static cameras' films once.
     """
 
-    def __init__(self, episode: Episode, exterior: Mapping[str, Camera], wrist: Camera | None) -> None:
+    def __init__(self, episode: Episode, exterior: Mapping[str, Camera], wrist: Camera) -> None:
         self.joints, self.gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
         self.kind = robot_named(episode.robot)
-        self._episode, self._exterior, self._wrist = episode, exterior, wrist
+        self._episode, self._exterior, self.wrist = episode, exterior, wrist
         self.flange = mount_poses(self.joints, ArmKinematics(self.kind))
         self.changes = {name: self._changes(name, camera) for name, camera in exterior.items()}
         self._moved = Moved(list(self.changes.values()))
@@ -56,11 +56,13 @@ class Footage:
     def camera(self, name: str, frame: int) -> Camera:
         if name in self._exterior:
             return self._exterior[name]
-        assert self._wrist is not None
-        return wrist_camera_at(self._wrist, self.flange[frame])
+        return wrist_camera_at(self.wrist, self.flange[frame])
+
+    def film(self, name: str) -> Frames:
+        return self._episode.cameras[name].read()
 
     def _changes(self, name: str, camera: Camera) -> Changes:
-        film = self._episode.cameras[name].read()
+        film = self.film(name)
         spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
         robot = RobotSilhouette(camera.width, camera.height, self.kind)
         try:
@@ -70,16 +72,13 @@ class Footage:
         return Changes.of(camera, film, spread, drawn)
 
 
-def posed_views(episode: Episode, exterior: Mapping[str, Camera], wrist: Camera | None, count: int) -> list[View]:
+def posed_views(footage: Footage, count: int) -> list[View]:
     """Of each exterior camera its plate and two frames, and `count` frames of the wrist camera that are far apart.
 
     Masked are the robot, what it holds, and what other things were moved: views show the scene's beginning.
     """
-    footage = Footage(episode, exterior, wrist)
     views = [view for name, each in footage.changes.items() for view in _exterior_views(name, each)]
-    if wrist is None:
-        return views
-    return views + _wrist_views(footage, episode.cameras["wrist"].read(), wrist, count)
+    return views + _wrist_views(footage, count)
 
 
 def _exterior_views(name: str, seen: Changes) -> list[View]:
@@ -93,17 +92,18 @@ def _exterior_views(name: str, seen: Changes) -> list[View]:
     ]
 
 
-def _wrist_views(footage: Footage, film: NDArray[np.uint8], wrist: Camera, count: int) -> list[View]:
+def _wrist_views(footage: Footage, count: int) -> list[View]:
+    film, wrist = footage.film(WRIST), footage.wrist
     shown = GripperFilm(film, footage.gripper)
     robot = RobotSilhouette(wrist.width, wrist.height, footage.kind)
     views: list[View] = []
     try:
         for frame in np.sort(farthest(footage.joints, count)):
-            camera = footage.camera("wrist", frame)
+            camera = footage.camera(WRIST, frame)
             drawn = np.isfinite(robot.depth(camera, footage.joints[frame], footage.gripper[frame]))
-            hidden = shown.mask(frame, drawn) | footage.moved("wrist", frame)
+            hidden = shown.mask(frame, drawn) | footage.moved(WRIST, frame)
             if hidden.mean() < 1 - LEAST_SEEN:
-                views.append(View(camera, film[frame], ~hidden, f"wrist/{frame}"))
+                views.append(View(camera, film[frame], ~hidden, f"{WRIST}/{frame}"))
     finally:
         robot.close()
     return views

@@ -168,7 +168,7 @@ class TwinRenderer:
             check_rigid(torch.from_numpy(np.asarray(pose, dtype=np.float64)))
         # What lies still before a camera that stands still is drawn once: where it is within `STILL`, whatever was
         # drawn before.
-        places = [_rounded(pose) for pose in poses[body]]
+        places = _rounded(poses[body])
 
         def draw(rows: Sequence[int]) -> Layer:
             from_body = [replace(cameras[row], camera_to_base=_seen_from(places[row], cameras[row])) for row in rows]
@@ -225,12 +225,12 @@ def _tinted(layer: Layer, response: ColorResponse) -> Layer:
     return replace(layer, color=response.apply(pure) * layer.alpha[..., None])
 
 
-def _rounded(pose: FloatArray) -> FloatArray:
-    """A rigid pose `(4, 4)` to `STILL` decimals. A rounded rotation is none until it is made one again."""
-    place = np.round(np.asarray(pose, dtype=np.float64), STILL)
-    left, _, right = np.linalg.svd(place[:3, :3])
-    place[:3, :3] = left @ right
-    return place
+def _rounded(poses: FloatArray) -> FloatArray:
+    """Rigid poses `(B, 4, 4)` to `STILL` decimals. A rounded rotation is none until it is made one again."""
+    places = np.round(np.asarray(poses, dtype=np.float64), STILL)
+    left, _, right = np.linalg.svd(places[:, :3, :3])
+    places[:, :3, :3] = left @ right
+    return places
 
 
 def _seen_from(body_to_base: FloatArray, camera: Camera) -> FloatArray:
