@@ -31,6 +31,7 @@ from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, save_twin
 from real2sim.twin.control import Servo, commanded_joints, identify_servo
 from real2sim.twin.named import without_named
 from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
+from real2sim.twin.photos import one_per_viewpoint, viewpoints
 from real2sim.twin.physics import SETTLE_DISTANCE, TwinPhysics, settle
 from real2sim.twin.pictures import WRIST
 from real2sim.twin.support import SupportPlane, plane_facts, plane_of
@@ -163,7 +164,7 @@ class _Chain:
             settings = TableSettings(camera_metres=CAMERA_METRES, camera_degrees=CAMERA_DEGREES)
             settings = settings.below(lowest_reached(self._episode) + TABLE_ERROR)
             try:
-                table = find_table(views, settings=settings)
+                table = find_table(one_per_viewpoint(views), settings=settings)
             except InvalidInput as error:
                 gate = Gate("table", "cost of its texture", float("inf"), 0.0, False, str(error))
                 raise Refused(gate) from error
@@ -174,7 +175,8 @@ class _Chain:
             }, []
 
         facts = self._ledger.run("table", compute)
-        moved = [replace(view, camera=camera_of(each)) for view, each in zip(views, facts["cameras"], strict=True)]
+        cameras = [camera_of(each) for each in facts["cameras"]]
+        moved = [replace(view, camera=cameras[at]) for view, at in zip(views, viewpoints(views), strict=True)]
         return plane_of(facts["plane"]), moved
 
     def _things(self, views: list[View], plane: SupportPlane, cameras: dict[str, Camera], wrist: Camera) -> Twin:
@@ -196,7 +198,7 @@ class _Chain:
         """What the instruction names, where there is a segmenter, and what is seen to stand there besides."""
         named = named_in(self._episode.instruction, views, plane, self._settings, self._report)
         found = list(named)
-        for thing in without_named(find_things(views, plane), named):
+        for thing in without_named(find_things(one_per_viewpoint(views), plane), named):
             if not named or not penetrates(thing, found, plane):
                 found.append(thing)
         return found

@@ -6,6 +6,9 @@ stay where they are in the picture while the scene goes by.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
@@ -22,7 +25,7 @@ HOLDING = 0.1
 """Of the way from open to closed: from there on it may hold something."""
 FINGERTIPS, HELD, THINGS = 0.15, 0.06, 0.1
 """Metres from the flange to the fingertips, and around them: where a held thing is seen, and where one was taken or
-left, which static cameras may not see."""
+left, unless a static camera shows that none was."""
 
 
 class GripperFilm:
@@ -59,14 +62,31 @@ class GripperFilm:
         return usual, np.asarray(np.median(np.abs(frames - usual).max(-1), axis=0) < STILL)
 
 
-def handled(flange_to_base: FloatArray, gripper: FloatArray, frame: int) -> list[tuple[FloatArray, float]]:
-    """Balls, middle `(3,)` m and radius m, in which by a frame something is, or is missing, that the gripper moved.
+@dataclass(frozen=True)
+class Turn:
+    """The hand closes or opens at a `frame`, its fingertips at `tips` `(3,)` m: there it may take or leave a thing."""
 
-    `flange_to_base` `(T, 4, 4)` and `gripper` `(T,)` are the whole episode's. Nothing is where a hand closes for the
-    first time until it has closed.
-    """
-    tips = flange_to_base[:, :3, 3] + FINGERTIPS * flange_to_base[:, :3, 2]
-    closed = gripper > HOLDING
-    turns = 1 + np.nonzero(closed[1 : frame + 1] != closed[:frame])[0]
-    balls = [(tips[turn], THINGS) for turn in turns]
-    return [*balls, (tips[frame], HELD)] if closed[frame] else balls
+    frame: int
+    tips: FloatArray
+
+
+class Handling:
+    """What a hand does to things in an episode: `flange_to_base` `(T, 4, 4)`, and `gripper` `(T,)`, how far it is
+    closed from 0 to 1. `turns` are all; `idle` tells of one that nothing was taken or left there."""
+
+    def __init__(
+        self, flange_to_base: FloatArray, gripper: FloatArray, idle: Callable[[Turn], bool] = lambda turn: False
+    ) -> None:
+        self._tips = flange_to_base[:, :3, 3] + FINGERTIPS * flange_to_base[:, :3, 2]
+        self._closed = gripper > HOLDING
+        frames = 1 + np.nonzero(self._closed[1:] != self._closed[:-1])[0]
+        turns = [Turn(int(frame), self._tips[frame]) for frame in frames]
+        self._turns = [turn for turn in turns if not idle(turn)]
+
+    def balls(self, frame: int) -> list[tuple[FloatArray, float]]:
+        """Balls, middle `(3,)` m and radius m, in which by a frame something is, or is missing, that the hand moved.
+
+        Nothing is where a hand closes for the first time until it has closed.
+        """
+        balls = [(turn.tips, THINGS) for turn in self._turns if turn.frame <= frame]
+        return [*balls, (self._tips[frame], HELD)] if self._closed[frame] else balls

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation, binary_opening, label
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
 from real2sim.cameras.plate import Plate
+from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import unproject
 
 AROUND_ROBOT = 2
@@ -28,6 +29,8 @@ NEAREST, FURTHEST, DEPTHS = 0.1, 1.2, 16
 """Metres along a wrist camera's rays between which it is asked whether something moved there."""
 COARSE = 4
 """Pixels that are asked about together."""
+SMALLEST, SHOWN = 0.03, 0.6
+"""Metres of the smallest thing that is moved, and the share of a place that has to be seen to say that none was."""
 
 Masks = NDArray[np.bool_]
 
@@ -74,6 +77,20 @@ class Changes:
         """`(H, W)`: where something stood at one time, and at another did not."""
         return _grown(self._lasting, MARGIN * self.camera.width)
 
+    def still_in(self, middle: FloatArray, radius: float, frame: int) -> bool:
+        """Whether the film shows that nothing was taken or left at a `frame` within `radius` m of `middle` `(3,)` m:
+        it sees most of that both before and after, a thing there would be large enough to be told from noise, and
+        nothing differs."""
+        depth = self.camera.cells(middle[None])[2][0]
+        if depth <= 0 or (SMALLEST * self.camera.fx / depth) ** 2 < LEAST_SHARE * self.plate[..., 0].size:
+            return False
+        place, before = ball_in(self.camera, middle, radius), self.frames < frame
+        times = (before, ~before)
+        free = [(~self.robot[when]).sum(0) for when in times]
+        both = place & (free[0] > 0) & (free[1] > 0)
+        usual = [self.apart[when].sum(0) > seen / 2 for when, seen in zip(times, free, strict=True)]
+        return bool(both.sum() > SHOWN * max(place.sum(), 1) and not (both & (usual[0] ^ usual[1])).any())
+
     @property
     def since(self) -> int:
         """The frame by which things had not moved yet, as far as this camera shows."""
@@ -110,9 +127,18 @@ class Moved:
         return looked & all_say
 
 
+def ball_in(camera: Camera, middle: FloatArray, radius: float) -> Masks:
+    """`(H, W)`: the pixels whose rays meet a ball, m."""
+    away = middle - camera.camera_to_base[:3, 3]
+    rays = pixel_rays(camera)
+    rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    along = rays @ away
+    return np.asarray((along > 0) & (away @ away - along**2 < radius**2))
+
+
 def _by_robot(changed: Masks, drawn: Masks) -> tuple[Masks, Masks]:
     """The robot with what touches it, and what is apart from it."""
-    patches, count = label(binary_opening(changed, np.ones((2, 2))) | drawn)
+    patches, count = label(binary_opening(changed, np.ones((2, 2), bool)) | drawn)
     touching = np.unique(patches[drawn])
     size = np.bincount(patches.ravel(), minlength=count + 1)
     ours = np.zeros(count + 1, bool)

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.contracts import Episode, FloatArray, Frames
-from real2sim.build.gripper import GripperFilm, handled
-from real2sim.build.moved import Changes, Moved
+from arena.contracts import Episode, Frames
+from real2sim.build.gripper import THINGS, GripperFilm, Handling
+from real2sim.build.moved import Changes, Moved, ball_in
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
-from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
 from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
 
@@ -39,6 +38,11 @@ class Footage:
         self.flange = mount_poses(self.joints, ArmKinematics(self.kind))
         self.changes = {name: self._changes(name, camera) for name, camera in exterior.items()}
         self._moved = Moved(list(self.changes.values()))
+        self._handling = Handling(
+            self.flange,
+            self.gripper,
+            lambda turn: any(each.still_in(turn.tips, THINGS, turn.frame) for each in self.changes.values()),
+        )
 
     def moved(self, name: str, frame: int) -> NDArray[np.bool_]:
         """`(H, W)`: where a camera shows, at a frame, what was moved by then, or, a static one, is moved at all."""
@@ -49,8 +53,8 @@ class Footage:
             hidden = self._moved.seen_by(camera)
         else:
             hidden = np.zeros((camera.height, camera.width), bool)
-        for middle, radius in handled(self.flange, self.gripper, frame):
-            hidden |= _ball(camera, middle, radius)
+        for middle, radius in self._handling.balls(frame):
+            hidden |= ball_in(camera, middle, radius)
         return hidden
 
     def camera(self, name: str, frame: int) -> Camera:
@@ -107,12 +111,3 @@ def _wrist_views(footage: Footage, count: int) -> list[View]:
     finally:
         robot.close()
     return views
-
-
-def _ball(camera: Camera, middle: FloatArray, radius: float) -> NDArray[np.bool_]:
-    """`(H, W)`: the pixels whose rays meet a ball."""
-    away = middle - camera.camera_to_base[:3, 3]
-    rays = pixel_rays(camera)
-    rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
-    along = rays @ away
-    return np.asarray((along > 0) & (away @ away - along**2 < radius**2))

@@ -15,7 +15,7 @@ from real2sim.splats.views import View
 from real2sim.twin.solids import SHAPES, Shape, Solid
 from real2sim.twin.support import SupportPlane, plane_frame
 
-UNEXPLAINED = 0.5
+UNEXPLAINED = 0.25
 """Cost of a pixel whose point no other view shows, in parts of the most that a pixel costs."""
 _REGION, _CELLS, _ANGLES = 25, 20, 24
 """Cells from the middle that the table is looked at, cells across a top, parts of a side all around."""
@@ -35,7 +35,7 @@ class ThingSettings:
     cell: float = 0.01
     heights: tuple[float, ...] = (0.015, 0.03, 0.045, 0.06)
     evidence: float = 0.3
-    places: int = 10
+    places: int = 24
     apart: float = 0.06
     min_views: int = 3
     around: float = 0.1
@@ -61,12 +61,14 @@ class ThingSettings:
 @dataclass(frozen=True)
 class FittedSolid:
     """A `solid` in the plane's frame `plane_to_base` `(4, 4)`; `gain` is how much cheaper it makes each pixel that
-    shows it, in parts of the most that a pixel can cost; `views` show it."""
+    shows it, in parts of the most that a pixel can cost, and `cost` what such a pixel then costs in the mean; `views`
+    show it."""
 
     solid: Solid
     plane_to_base: FloatArray
     gain: float
     views: int
+    cost: float = 0.0
 
 
 def fit_solid(
@@ -89,13 +91,17 @@ def fit_solid(
     solid = min((_search(shape, pixels, settings, 1.0) for shape in SHAPES), key=lambda one: one[0])[1]
     hit, _ = solid.hit(pixels.origins, pixels.directions)
     showing = len(np.unique(pixels.view[hit]))
-    return FittedSolid(solid, frame, _gain(solid, pixels), showing) if showing >= settings.min_views else None
+    if showing < settings.min_views:
+        return None
+    return FittedSolid(solid, frame, _gain(solid, pixels), showing, float(pixels.costs(solid)[0][hit].mean()))
 
 
 def _gain(solid: Solid, pixels: _Pixels) -> float:
-    """How much cheaper a solid makes each pixel that shows it."""
+    """How much cheaper a solid makes each pixel that shows it. One whose point no other view shows confirms nothing: a
+    solid with many sides, each seen from one place, would explain anything."""
     hit, _ = solid.hit(pixels.origins, pixels.directions)
-    return (pixels.cost(None) - pixels.cost(solid)) / max(int(hit.sum()), 1)
+    (without, _), (costs, alone) = pixels.costs(None), pixels.costs(solid)
+    return float((without - costs)[~(hit & alone)].sum()) / max(int(hit.sum()), 1)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,12 @@ class _Pixels:
         return cls(origins, directions, colors, view, cell, settings)
 
     def cost(self, solid: Solid | None) -> float:
-        """Summed over pixels, each at most 1: squared difference to the mean of what other views show of its point."""
+        """Of all pixels together."""
+        return float(self.costs(solid)[0].sum())
+
+    def costs(self, solid: Solid | None) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """`(N,)` each: a pixel's cost, at most 1: the squared difference to the mean of what other views show of its
+        point; and whether none does."""
         cell = self.cell
         if solid is not None:
             hit, where = solid.hit(self.origins, self.directions)
@@ -144,10 +155,13 @@ class _Pixels:
         mean = sums / np.maximum(count, 1)[:, None]
         shown = (count > 0).reshape(views, cells).sum(axis=0)
         total = mean.reshape(views, cells, 3).sum(axis=0)
-        alone = shown[cell[inside]] < 2
         expected = (total[cell[inside]] - mean[key]) / np.maximum(shown[cell[inside]] - 1, 1)[:, None]
+        alone = np.ones(len(cell), bool)
+        alone[inside] = shown[cell[inside]] < 2
+        costs = np.full(len(cell), UNEXPLAINED)
         squared = ((colors - expected) ** 2).sum(axis=1) / self.settings.unlike**2
-        return float(np.where(alone, UNEXPLAINED, np.minimum(squared, 1)).sum() + UNEXPLAINED * (~inside).sum())
+        costs[inside] = np.where(alone[inside], UNEXPLAINED, np.minimum(squared, 1))
+        return costs, alone
 
 
 def _rays_near(

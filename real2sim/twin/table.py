@@ -11,27 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.splats.views import View, check_views
+from real2sim.twin.photos import MIN_DEPTH, Picture, others
 from real2sim.twin.support import MAX_TILT, SupportPlane
 
 UNLIKE = 0.12
 """Difference between colours in [0, 1] (root of summed squares) beyond which they say no more than that they differ."""
-MIN_DEPTH = 0.03
-"""Metres before a camera: nearer points are not looked for."""
+TIGHT = 0.5
+"""Of `UNLIKE`, once the plane is roughly known: what stands on the table, and the floor beside it, then say less."""
 NOISE = 0.05
 """Of a colour in [0, 1], standard deviation."""
 LEVEL = 3e-6
 """Cost of a tilt, per square degree: a robot's base and its table are level within a degree or two, and a table with
 little texture would leave its tilt to chance."""
-_BLURS = (0.6, 3.0)
-"""Pixels, least and most."""
 MIN_CELLS = 200
 _RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 """Points of a table that two photographs or more have to show."""
@@ -89,59 +86,21 @@ def find_table(
     """
     settings = settings or TableSettings()
     check_views(views, 3)
-    pictures = [_Picture.of(view, settings.cell) for view in views]
+    pictures = [Picture.of(view, settings.cell) for view in views]
     coarse = replace(settings, cell=2 * settings.cell)
     if start is None:
         heights = np.arange(settings.lowest, settings.highest + settings.step / 2, settings.step)
         parameters = np.array([min(heights, key=lambda h: _cost(np.array([h, 0.0, 0.0]), pictures, coarse)), 0.0, 0.0])
     else:
         parameters = np.array([start.height / start.normal[2], *(-start.normal[:2] / start.normal[2])])
-    # Once only: a plane refined again after each move of the cameras slides away together with them.
-    parameters = _refined_plane(parameters, pictures, coarse)
+    # Not again after each move of the cameras: the plane would slide away together with them.
+    for unlike in (UNLIKE, TIGHT * UNLIKE):
+        parameters = _refined_plane(parameters, pictures, coarse, unlike)
     for _ in range(settings.rounds):
         pictures = _moved_cameras(parameters, pictures, settings)
     plane = _support(parameters, pictures, settings)
     moved = tuple(replace(view, camera=picture.camera) for view, picture in zip(views, pictures, strict=True))
     return Table(plane, moved, _cost(parameters, pictures, settings))
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A photograph to sample. `image` `(H, W, 3)` in [0, 1] is softened to the grid's detail; `usable` `(H, W)`."""
-
-    view: View
-    camera: Camera
-    image: FloatArray
-    usable: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, view: View, cell: float) -> _Picture:
-        position, forward = view.camera.camera_to_base[:3, 3], view.camera.camera_to_base[:3, 2]
-        distance = max(position[2] / max(-forward[2], 0.2), 0.1)
-        blur = float(np.clip(0.4 * cell * view.camera.fx / distance, *_BLURS))
-        weight = view.mask.astype(np.float64)
-        soft = np.maximum(gaussian_filter(weight, blur), 1e-3)[..., None]
-        image = gaussian_filter(view.image / 255 * weight[..., None], (blur, blur, 0)) / soft
-        return cls(view, view.camera, image, binary_erosion(view.mask, border_value=0))
-
-    def colors(self, points: FloatArray) -> FloatArray:
-        """`(N, 3)` at points `(N, 3)` m of the base frame, NaN where the picture does not show them."""
-        pixels, depth = self.camera.project(points)
-        return self.at(pixels, depth > MIN_DEPTH)
-
-    def at(self, pixels: FloatArray, ahead: NDArray[np.bool_]) -> FloatArray:
-        height, width = self.usable.shape
-        place = np.clip(np.nan_to_num(pixels, nan=-1), -1, 1e5) - 0.5
-        left, top = np.floor(place).astype(int).T
-        inside = ahead & (left >= 0) & (top >= 0) & (left < width - 1) & (top < height - 1)
-        inside[inside] = self.usable[top[inside], left[inside]]
-        out = np.full((len(pixels), 3), np.nan)
-        left, top = left[inside], top[inside]
-        x, y = (place[inside] - np.stack([left, top], axis=1)).T[..., None]
-        image = self.image
-        upper = (1 - x) * image[top, left] + x * image[top, left + 1]
-        out[inside] = (1 - y) * upper + y * ((1 - x) * image[top + 1, left] + x * image[top + 1, left + 1])
-        return out
 
 
 def _grid(parameters: FloatArray, settings: TableSettings) -> FloatArray:
@@ -153,53 +112,49 @@ def _grid(parameters: FloatArray, settings: TableSettings) -> FloatArray:
     return np.stack([x, y, parameters[0] + parameters[1] * x + parameters[2] * y], axis=1)
 
 
-def _samples(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> FloatArray:
+def _samples(parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings) -> FloatArray:
     """`(V, N, 3)`: each photograph's colours of the plane's points."""
     points = _grid(parameters, settings)
     return np.stack([picture.colors(points) for picture in pictures])
 
 
-def others(samples: FloatArray) -> FloatArray:
-    """`(V, N, 3)`: what all other photographs say of a point in the mean, NaN where none other shows it."""
-    seen = np.isfinite(samples[..., :1])
-    known = np.where(seen, samples, 0.0)
-    count = seen.sum(axis=0) - seen
-    return np.where(count > 0, (known.sum(axis=0) - known) / np.maximum(count, 1), np.nan)
-
-
-def _cost(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> float:
+def _cost(
+    parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings, unlike: float = UNLIKE
+) -> float:
     """Mean squared disagreement, capped; a plane that few see in common is no better than one of many colours."""
     samples = _samples(parameters, pictures, settings)
     squared = ((samples - others(samples)) ** 2).sum(axis=-1)
     known = np.isfinite(squared)
     if known.any(axis=0).sum() < MIN_CELLS:
-        return UNLIKE**2
-    return float(np.minimum(squared[known], UNLIKE**2).mean())
+        return unlike**2
+    return float(np.minimum(squared[known], unlike**2).mean())
 
 
-def _refined_plane(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> FloatArray:
+def _refined_plane(
+    parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings, unlike: float
+) -> FloatArray:
     """Height and slopes of least disagreement nearby."""
-    if _cost(parameters, pictures, settings) >= UNLIKE**2:
+    if _cost(parameters, pictures, settings, unlike) >= unlike**2:
         raise InvalidInput("no table: fewer than two photographs show the same part of a level plane within reach")
     simplex = parameters + np.array([[0, 0, 0], [0.01, 0, 0], [0, 0.02, 0], [0, 0, 0.02]])
 
     def cost(values: FloatArray) -> float:
         tilt = np.degrees(np.arctan(np.hypot(*values[1:])))
-        return _cost(values, pictures, settings) + settings.level * float(tilt**2)
+        return _cost(values, pictures, settings, unlike) + settings.level * float(tilt**2)
 
     options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": 80}
     found = minimize(cost, parameters, method="Nelder-Mead", options=options)
     return np.asarray(found.x)
 
 
-def _moved_cameras(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> list[_Picture]:
+def _moved_cameras(parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings) -> list[Picture]:
     """Each camera one Gauss-Newton step towards what all other photographs say of the table."""
     points = _grid(parameters, settings)
     expected = others(np.stack([picture.colors(points) for picture in pictures]))
     return [_moved(picture, points, mean, settings) for picture, mean in zip(pictures, expected, strict=True)]
 
 
-def _moved(picture: _Picture, points: FloatArray, expected: FloatArray, settings: TableSettings) -> _Picture:
+def _moved(picture: Picture, points: FloatArray, expected: FloatArray, settings: TableSettings) -> Picture:
     camera = picture.camera
     pixels, depth = camera.project(points)
     ahead = (depth > MIN_DEPTH) & (pixels > 0).all(axis=1) & (pixels < [camera.width, camera.height]).all(axis=1)
@@ -257,7 +212,7 @@ def _shifted(camera: Camera, move: FloatArray) -> Camera:
     return replace(camera, camera_to_base=pose)
 
 
-def _support(parameters: FloatArray, pictures: Sequence[_Picture], settings: TableSettings) -> SupportPlane:
+def _support(parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings) -> SupportPlane:
     """The outline is of what two photographs or more agree about."""
     points = _grid(parameters, settings)
     samples = np.stack([picture.colors(points) for picture in pictures])

@@ -17,6 +17,7 @@ from scipy.ndimage import binary_opening, gaussian_filter
 from arena.contracts import FloatArray
 from real2sim.splats.planar import PlaneTexture, pixel_rays, plane_texture
 from real2sim.splats.views import View, check_views
+from real2sim.twin.below import Below
 from real2sim.twin.objects import FRICTION, TwinObject, convex_hull, guessed_mass
 from real2sim.twin.physics import TwinPhysics
 from real2sim.twin.solid_fit import FittedSolid, ThingSettings, fit_solid
@@ -29,18 +30,19 @@ PENETRATION = 0.002
 def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSettings | None = None) -> list[TwinObject]:
     """Everything that stands on the plane, best explained first, named `object_1` and so on.
 
-    `views` and `plane` are best those of `table.find_table`: what cameras are wrong by is then small. Raises
-    `InvalidInput` for fewer than three views.
+    `views` and `plane` are best those of `table.find_table`: what cameras are wrong by is then small. No two views are
+    from one place (`photos.one_per_viewpoint`). Raises `InvalidInput` for fewer than three views.
     """
     settings = settings or ThingSettings()
     check_views(views, 3)
     fits = [fit_solid(place, views, plane, settings) for place in find_places(views, plane, settings)]
+    below = Below(views, plane)
     kept: list[FittedSolid] = []
     things: list[TwinObject] = []
     for fit in sorted((fit for fit in fits if fit is not None), key=lambda fit: -fit.gain):
         thing = twin_object(f"object_{len(kept) + 1}", fit)
         alone = not any(_overlap(fit, other) for other in kept) and not penetrates(thing, things, plane)
-        if fit.gain >= settings.gain and alone:
+        if fit.gain >= settings.gain and alone and not below.explains(fit):
             kept.append(fit)
             things.append(thing)
     return things

@@ -85,6 +85,21 @@ def test_another_camera_is_told_where_things_moved(film: tuple[Frames, NDArray[n
     assert not Moved([]).seen_by(hand).any()
 
 
+def test_a_place_that_is_seen_before_and_after_and_stays_the_same_is_still(
+    film: tuple[Frames, NDArray[np.bool_]],
+) -> None:
+    frames, drawn = film
+    seen = Changes.of(camera(), frames, np.arange(LENGTH), drawn)
+    taken = points_of(seen.camera, BEFORE).mean(0)
+    aside = points_of(seen.camera, (slice(4, 12), slice(8, 16))).mean(0)
+    assert not seen.still_in(taken, 0.05, PICKED)
+    assert seen.still_in(aside, 0.05, PICKED)
+    assert not seen.still_in(aside, 0.05, 0), "nothing is known of before the film"
+    assert not seen.still_in(aside + np.array([0, 0, 5.0]), 0.05, PICKED), "behind the camera"
+    far = replace(seen, camera=replace(seen.camera, fx=20.0, fy=20.0))
+    assert not far.still_in(points_of(far.camera, (slice(4, 12), slice(8, 16))).mean(0), 0.05, PICKED), "too small"
+
+
 def points_of(above: Camera, patch: tuple[slice, slice]) -> FloatArray:
     """Where the table, at height 0, shows in a patch of a camera's picture."""
     rows, columns = np.mgrid[patch]

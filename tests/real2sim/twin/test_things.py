@@ -61,6 +61,7 @@ def test_of_two_things_in_one_place_one_is_kept(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(things, "find_places", lambda *_: np.zeros((len(fits), 3)))
     monkeypatch.setattr(things, "fit_solid", lambda *_: next(queue))
     monkeypatch.setattr(things, "check_views", lambda *_: None)
+    monkeypatch.setattr(things.Below, "explains", lambda *_: False)
     plane = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0, np.array([[0, -1], [1, -1], [1, 1], [0, 1.0]]), 0.0, 1.0)
     found = things.find_things([], plane)
     assert [round(float(each.body_to_base[0, 3]), 3) for each in found] == [0.4, 0.465]
