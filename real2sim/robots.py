@@ -53,6 +53,7 @@ class Robot:
     the pose `tool` `(4, 4)` in the frame of the body `tool_body`. Geoms of `visual_group` are looked at; `sites` says
     whether its sites are, too. `torque` `(7,)` Nm is what its motors give. `shoulder` `(3,)` and `reach` m are the
     middle and the radius of all that it can touch; `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
+    `fingertips` `(3,)` m are where it grasps, in the tool's frame.
     The wrist camera goes with the tool, mostly on one of `mounts`; a `level_camera` does not turn with it. Of a pose
     out of reach, a rad counts as `turn_weight` m.
     """
@@ -62,6 +63,7 @@ class Robot:
     joints: tuple[str, ...]
     tool_body: str
     tool: FloatArray
+    fingertips: FloatArray
     gripper: Gripper
     torque: FloatArray
     shoulder: FloatArray
@@ -102,6 +104,7 @@ PANDA = Robot(
     joints=tuple(f"joint{i}" for i in range(1, 8)),
     tool_body="link7",
     tool=_pose(np.eye(3), (0.0, 0.0, FLANGE_OFFSET)),
+    fingertips=np.array([0.0, 0.0, 0.15]),
     gripper=Gripper(
         closed=MappingProxyType({name: _CLOSED_2F85 * ratio for name, ratio in _LINKAGE.items()}),
         motors=("finger_joint",),
@@ -129,6 +132,7 @@ SAWYER = Robot(
     tool_body="hand",
     # Its states are the hand's, without rotation where the gripper points straight down.
     tool=_pose(Rotation.from_quat([0.0, 1.0, 0.0, 1.0]).inv().as_matrix(), (0.0, 0.0, 0.0)),
+    fingertips=np.array([0.0, 0.0, -0.045]),
     gripper=Gripper(
         # As far as its claws go, which is not equally far: 7 cm of the 10 between them.
         closed=MappingProxyType({"r_close": 0.04, "l_close": -0.03}),

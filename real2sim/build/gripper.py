@@ -23,8 +23,8 @@ CERTAIN, POSSIBLE = 0.02, 0.1
 """Picture widths around the drawn gripper: so near all is taken for it, and so near what stays the same is."""
 HOLDING = 0.1
 """Of the way from open to closed: from there on it may hold something."""
-FINGERTIPS, HELD, THINGS = 0.15, 0.06, 0.1
-"""Metres from the flange to the fingertips, and around them: where a held thing is seen, and where one was taken or
+HELD, THINGS = 0.06, 0.1
+"""Metres around the fingertips: where a held thing is seen, and where one was taken or
 left, unless a static camera shows that none was."""
 
 
@@ -71,14 +71,13 @@ class Turn:
 
 
 class Handling:
-    """What a hand does to things in an episode: `flange_to_base` `(T, 4, 4)`, and `gripper` `(T,)`, how far it is
-    closed from 0 to 1. `turns` are all; `idle` tells of one that nothing was taken or left there."""
+    """What a hand does to things in an episode, with its fingertips at `tips` `(T, 3)` m and closed as far as `gripper`
+    `(T,)` says, from 0 to 1. `idle` tells of a turn that nothing was taken or left there."""
 
     def __init__(
-        self, flange_to_base: FloatArray, gripper: FloatArray, idle: Callable[[Turn], bool] = lambda turn: False
+        self, tips: FloatArray, gripper: FloatArray, idle: Callable[[Turn], bool] = lambda turn: False
     ) -> None:
-        self._tips = flange_to_base[:, :3, 3] + FINGERTIPS * flange_to_base[:, :3, 2]
-        self._closed = gripper > HOLDING
+        self._tips, self._closed = tips, gripper > HOLDING
         frames = 1 + np.nonzero(self._closed[1:] != self._closed[:-1])[0]
         turns = [Turn(int(frame), self._tips[frame]) for frame in frames]
         self._turns = [turn for turn in turns if not idle(turn)]

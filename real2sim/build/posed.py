@@ -16,7 +16,7 @@ from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.views import View
-from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
+from real2sim.twin.pictures import WRIST, flange_poses, mount_poses, wrist_camera_at
 
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35
@@ -35,11 +35,12 @@ class Footage:
         self.joints, self.gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
         self.kind = robot_named(episode.robot)
         self._episode, self._exterior, self.wrist = episode, exterior, wrist
-        self.flange = mount_poses(self.joints, ArmKinematics(self.kind))
+        kinematics = ArmKinematics(self.kind)
+        self.mount = mount_poses(self.joints, kinematics)
         self.changes = {name: self._changes(name, camera) for name, camera in exterior.items()}
         self._moved = Moved(list(self.changes.values()))
         self._handling = Handling(
-            self.flange,
+            (flange_poses(self.joints, kinematics) @ np.append(self.kind.fingertips, 1))[:, :3],
             self.gripper,
             lambda turn: any(each.still_in(turn.tips, THINGS, turn.frame) for each in self.changes.values()),
         )
@@ -60,7 +61,7 @@ class Footage:
     def camera(self, name: str, frame: int) -> Camera:
         if name in self._exterior:
             return self._exterior[name]
-        return wrist_camera_at(self.wrist, self.flange[frame])
+        return wrist_camera_at(self.wrist, self.mount[frame])
 
     def film(self, name: str) -> Frames:
         return self._episode.cameras[name].read()

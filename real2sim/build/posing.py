@@ -12,7 +12,7 @@ from real2sim.build.ledger import Ledger, Refused
 from real2sim.build.settings import BuildSettings
 from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras import solve_exterior
-from real2sim.cameras.exterior import check_exterior
+from real2sim.cameras.exterior import check_exterior, robot_mask_iou
 from real2sim.cameras.gates import (
     Gate,
     certainty_gate,
@@ -98,7 +98,8 @@ class CameraStages:
         fit = solve_exterior(self._episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
         facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
         shown = silhouette_gate(fit, name)
-        facts |= {"near_iou": fit.near_iou, "feature_share": fit.feature_share, "shown": shown.passed}
+        facts |= {"feature_share": fit.feature_share, "shown": shown.passed}
+        facts["mask_iou"] = robot_mask_iou(self._episode, name, fit.camera)
         return facts, [shown, certainty_gate(fit, name)]
 
     def wrist(self) -> Camera:

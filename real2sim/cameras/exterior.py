@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.cameras.align import OFTEN, SHARP, Aligned, Shots, align, find_edges, outline_of, presence
 from real2sim.cameras.features import FeatureFit, FeatureProblem
+from real2sim.cameras.masks import EmptyScene, mask_iou
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
@@ -44,7 +44,6 @@ class ExteriorFit:
     `iou` of where these frames should and do differ from the plate; `edge_pixels`, the median distance of the outline
     from the edge that is seen; `edges_seen`, the share of the outline at which one is. `position_error` is the
     standard error of where the camera stands, in m: a long lens from afar looks much like a short one from near.
-    `near_iou` is `iou` within `NEAR` of the robot: what else moves in the picture is not the camera's fault.
 
     Where silhouettes alone decide nothing, the camera is that of features on the robot (`features`), of which
     `feature_share` go where it says; else that is None.
@@ -55,7 +54,6 @@ class ExteriorFit:
     edge_pixels: float
     edges_seen: float
     position_error: float
-    near_iou: float = 0.0
     feature_share: float | None = None
 
     @property
@@ -185,6 +183,22 @@ def check_exterior(episode: Episode, name: str, camera: Camera) -> ExteriorFit:
         robot.close()
 
 
+def robot_mask_iou(episode: Episode, name: str, camera: Camera) -> float:
+    """Of frames held out, intersection over union of the robot as drawn and as the film shows it by itself (`masks`),
+    also where the arm hovers. Raises `InvalidInput` as `solve_exterior` does."""
+    film, joints, gripper = recorded(episode, name)
+    held_out = _chosen_frames(joints)[2]
+    others = np.setdiff1d(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int), held_out)
+    robot = RobotSilhouette(camera.width, camera.height, robot_named(episode.robot))
+    try:
+        drawn = {t: np.isfinite(robot.depth(camera, joints[t], gripper[t])) for t in (*others, *held_out)}
+    finally:
+        robot.close()
+    scene = EmptyScene.of(film[others], np.stack([drawn[t] for t in others]))
+    masks = np.stack([drawn[t] for t in held_out])
+    return mask_iou(scene, film[held_out], masks, round(NEAR * camera.width / 160))
+
+
 def _shots(episode: Episode, name: str) -> Shots:
     """All frames of a camera, and its plate."""
     film, joints, gripper = recorded(episode, name)
@@ -234,13 +248,10 @@ def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned) -> Exterio
     # Where the plate shows the scene, a frame differs from it exactly where the robot is.
     scene = often.reshape(height, SHARP, width, SHARP).mean((1, 3)) < OFTEN
     expected, seen = drawn & scene, shots.plate.changed(shots.film) & scene
-    reach = round(NEAR * width / 160)
-    near = np.stack([binary_dilation(each, iterations=reach) for each in drawn])
     edges = find_edges(shots, outline_of(robot, shots, camera, often), EDGE_REACH)
     pixels = float(np.median(np.abs(edges.offset[edges.seen]))) if edges.seen.any() else float("inf")
     share = float(edges.seen.mean()) if len(edges.seen) else 0.0
-    iou, near_iou = _iou(expected, seen), _iou(expected, seen & near)
-    return ExteriorFit(camera, iou, pixels, share, aligned.position_error, near_iou)
+    return ExteriorFit(camera, _iou(expected, seen), pixels, share, aligned.position_error)
 
 
 def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

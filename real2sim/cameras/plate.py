@@ -27,7 +27,7 @@ class Plate:
     @classmethod
     def of(cls, film: Frames) -> Plate:
         background = np.median(film, axis=0)
-        noise = 1.4826 * np.median(_distance(film, background), axis=0)
+        noise = 1.4826 * np.median(distance(film, background), axis=0)
         return cls(background, noise)
 
     def changed(self, frame: Frames) -> NDArray[np.bool_]:
@@ -35,9 +35,10 @@ class Plate:
 
         The noise of the whole picture counts, not a pixel's own: that is large where the robot often passes.
         """
-        return np.asarray(_distance(frame, self.background) > LEAST_DIFFERENCE + NOISES * float(np.median(self.noise)))
+        return np.asarray(distance(frame, self.background) > LEAST_DIFFERENCE + NOISES * float(np.median(self.noise)))
 
 
-def _distance(frames: Frames, background: FloatArray) -> FloatArray:
+def distance(frames: Frames, background: FloatArray) -> FloatArray:
+    """`(..., H, W)` grey levels that frames are from a background: root of the mean square over colours."""
     difference = frames.astype(np.float32) - background.astype(np.float32)
     return np.sqrt((difference**2).mean(-1))

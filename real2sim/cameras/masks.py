@@ -1,0 +1,59 @@
+"""The robot as a film itself shows it: where frames differ from the scene without the robot.
+
+The median over all time is no such scene where an arm hovers. But a camera that is known says in which frames the robot
+is out of a pixel's way, and those show what is behind it. A camera that is wrong takes pictures of the robot for the
+scene, and then frames differ from that where no robot is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, binary_opening
+
+from arena.contracts import FloatArray, Frames
+from real2sim.cameras.plate import LEAST_DIFFERENCE, NOISES, distance
+
+AROUND_ROBOT = 2
+"""Pixels around the drawn robot that are not trusted to show the scene."""
+LEAST_FREE = 3
+"""Frames without the robot that a pixel's scene is known from."""
+
+Masks = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EmptyScene:
+    """`background` `(H, W, 3)` is each pixel's median over the frames in which the robot is not drawn there, `known`
+    `(H, W)` where there are enough of them, and `threshold` the grey levels that are a change."""
+
+    background: FloatArray
+    known: Masks
+    threshold: float
+
+    @classmethod
+    def of(cls, film: Frames, drawn: Masks) -> EmptyScene:
+        """`film` `(K, H, W, 3)`, and where the robot is `drawn` `(K, H, W)` in it."""
+        hidden = np.stack([binary_dilation(mask, iterations=AROUND_ROBOT) for mask in drawn])
+        shown = np.where(hidden[..., None], np.nan, film.astype(np.float32))
+        known = (~hidden).sum(0) >= LEAST_FREE
+        background = np.zeros(film.shape[1:])
+        background[known] = np.nanmedian(shown[:, known], axis=0)
+        apart = distance(film, background)
+        noise = 1.4826 * float(np.median(apart[~hidden & known])) if known.any() else 0.0
+        return cls(background, known, LEAST_DIFFERENCE + NOISES * noise)
+
+    def robot(self, frames: Frames) -> Masks:
+        """`(K, H, W)`: what differs from the scene, single pixels aside."""
+        differs = (distance(frames, self.background) > self.threshold) & self.known
+        return np.stack([binary_opening(each, np.ones((2, 2), bool)) for each in differs])
+
+
+def mask_iou(scene: EmptyScene, frames: Frames, drawn: Masks, near: int) -> float:
+    """Intersection over union of the robot `drawn` `(K, H, W)` and the robot that `frames` show, within `near` pixels
+    of the drawn one: what else moves in a picture is not the camera's fault. 0 where no scene is known behind it."""
+    around = np.stack([binary_dilation(mask, iterations=near) for mask in drawn]) & scene.known
+    seen, expected = scene.robot(frames) & around, drawn & around
+    return float((seen & expected).sum() / max(int((seen | expected).sum()), 1))
