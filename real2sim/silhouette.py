@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, Frames
@@ -26,7 +27,14 @@ NEAR, FAR = 0.02, 20.0
 PIXEL = 1e-3
 """Metres of sensor that a pixel is said to be: MuJoCo gives intrinsics in metres."""
 OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0])
+AROUND_ROBOT = 2
+"""Pixels around the drawn robot that are not trusted to show the scene."""
 BOARD_FLAGS = ("SHADOW", "REFLECTION", "HAZE", "FOG", "SKYBOX")
+
+
+def with_margin(robot: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The drawn robot `(H, W)` with what is around it: where a picture is not trusted to show the scene."""
+    return np.asarray(binary_dilation(robot, iterations=AROUND_ROBOT))
 
 
 class Eye:

@@ -13,11 +13,10 @@ from scipy.ndimage import binary_dilation, binary_opening, label
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
 from real2sim.cameras.plate import Plate
+from real2sim.silhouette import with_margin
 from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import unproject
 
-AROUND_ROBOT = 2
-"""Pixels around the robot's silhouette that are not trusted."""
 LEAST_SHARE = 3e-4
 """Of a picture: smaller patches that differ are noise."""
 LASTING = 0.2
@@ -56,7 +55,7 @@ class Changes:
         """`film` `(T, H, W, 3)`, and the robot `drawn` `(K, H, W)` at `frames`."""
         plate = Plate.of(film)
         changed = plate.changed(film[frames])
-        drawn = np.stack([binary_dilation(mask, iterations=AROUND_ROBOT) for mask in drawn])
+        drawn = np.stack([with_margin(mask) for mask in drawn])
         parts = [_by_robot(*pair) for pair in zip(changed, drawn, strict=True)]
         robot, apart = (np.stack(masks) for masks in zip(*parts, strict=True))
         picture = np.rint(plate.background).astype(np.uint8)

@@ -15,9 +15,8 @@ from scipy.ndimage import binary_dilation, binary_opening
 
 from arena.contracts import FloatArray, Frames
 from real2sim.cameras.plate import LEAST_DIFFERENCE, NOISES, distance
+from real2sim.silhouette import with_margin
 
-AROUND_ROBOT = 2
-"""Pixels around the drawn robot that are not trusted to show the scene."""
 LEAST_FREE = 3
 """Frames without the robot that a pixel's scene is known from."""
 
@@ -36,7 +35,7 @@ class EmptyScene:
     @classmethod
     def of(cls, film: Frames, drawn: Masks) -> EmptyScene:
         """`film` `(K, H, W, 3)`, and where the robot is `drawn` `(K, H, W)` in it."""
-        hidden = np.stack([binary_dilation(mask, iterations=AROUND_ROBOT) for mask in drawn])
+        hidden = np.stack([with_margin(mask) for mask in drawn])
         shown = np.where(hidden[..., None], np.nan, film.astype(np.float32))
         known = (~hidden).sum(0) >= LEAST_FREE
         background = np.zeros(film.shape[1:])

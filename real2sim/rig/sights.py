@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, binary_opening, label
+from scipy.ndimage import binary_opening, label
 from scipy.optimize import linear_sum_assignment
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
+from real2sim.silhouette import with_margin
 from real2sim.splats.views import unproject
 
 UNLIKE = 40.0
 """Grey levels (root of summed squares over colours) that a pixel differs from the empty rig by."""
-AROUND_ROBOT = 2
 LEAST_PIXELS = 6
 RAYS_APART, COLOURS_APART, WORST = 0.01, 0.35, 2.5
 """Metres between two rays, and distance of two colours in [0, 1], that count as one; pairs that add up to more are no
@@ -35,7 +35,7 @@ class Sight:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        return np.asarray(~binary_dilation(np.isfinite(self.robot), iterations=AROUND_ROBOT))
+        return ~with_margin(np.isfinite(self.robot))
 
     @property
     def changed(self) -> NDArray[np.bool_]:
