@@ -96,6 +96,24 @@ def fit_solid(
     return FittedSolid(solid, frame, _gain(solid, pixels), showing, float(pixels.costs(solid)[0][hit].mean()))
 
 
+def explains_better(first: FittedSolid, second: FittedSolid, views: Sequence[View], settings: ThingSettings) -> bool:
+    """Whether the first of two solids in one place makes all views agree better about what is around both. Their gains
+    do not tell: each is of its own pixels."""
+    costs = [0.0, 0.0]
+    for around in (first, second):
+        pixels = _Pixels.near(around.plane_to_base, views, settings)
+        if pixels is not None:
+            for index, fit in enumerate((first, second)):
+                costs[index] += pixels.cost(_moved(fit, around.plane_to_base))
+    return costs[0] < costs[1]
+
+
+def _moved(fit: FittedSolid, frame: FloatArray) -> Solid:
+    """Its solid in another frame of the same plane."""
+    x, y, _, _ = np.linalg.inv(frame) @ fit.plane_to_base @ [fit.solid.x, fit.solid.y, 0, 1]
+    return replace(fit.solid, x=float(x), y=float(y))
+
+
 def _gain(solid: Solid, pixels: _Pixels) -> float:
     """How much cheaper a solid makes each pixel that shows it. One whose point no other view shows confirms nothing: a
     solid with many sides, each seen from one place, would explain anything."""

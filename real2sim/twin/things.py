@@ -20,7 +20,7 @@ from real2sim.splats.views import View, check_views
 from real2sim.twin.below import Below
 from real2sim.twin.objects import FRICTION, TwinObject, convex_hull, guessed_mass
 from real2sim.twin.physics import TwinPhysics
-from real2sim.twin.solid_fit import FittedSolid, ThingSettings, fit_solid
+from real2sim.twin.solid_fit import FittedSolid, ThingSettings, explains_better, fit_solid
 from real2sim.twin.support import SupportPlane
 
 PENETRATION = 0.002
@@ -36,13 +36,14 @@ def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
     settings = settings or ThingSettings()
     check_views(views, 3)
     fits = [fit_solid(place, views, plane, settings) for place in find_places(views, plane, settings)]
+    found = [fit for fit in fits if fit is not None and fit.gain >= settings.gain]
     below = Below(views, plane)
     kept: list[FittedSolid] = []
     things: list[TwinObject] = []
-    for fit in sorted((fit for fit in fits if fit is not None), key=lambda fit: -fit.gain):
+    for fit in _ranked(found, views, settings):
         thing = twin_object(f"object_{len(kept) + 1}", fit)
         alone = not any(_overlap(fit, other) for other in kept) and not penetrates(thing, things, plane)
-        if fit.gain >= settings.gain and alone and not below.explains(fit):
+        if alone and not below.explains(fit):
             kept.append(fit)
             things.append(thing)
     return things
@@ -98,6 +99,16 @@ def _differs(view: View, texture: PlaneTexture, settings: ThingSettings) -> tupl
     difference = np.linalg.norm(view.image / 255 - texture.colors[a, b], axis=-1)
     known &= np.isfinite(difference)
     return binary_opening(known & (difference > settings.differs), np.ones((2, 2))), known
+
+
+def _ranked(fits: Sequence[FittedSolid], views: Sequence[View], settings: ThingSettings) -> list[FittedSolid]:
+    """By their gain, but of two in one place, one thing found twice, first the one that explains that place better."""
+    ranked: list[FittedSolid] = []
+    for fit in sorted(fits, key=lambda fit: -fit.gain):
+        rival = next((index for index, other in enumerate(ranked) if _overlap(fit, other)), None)
+        better = rival is not None and explains_better(fit, ranked[rival], views, settings)
+        ranked.insert(rival if rival is not None and better else len(ranked), fit)
+    return ranked
 
 
 def _overlap(first: FittedSolid, second: FittedSolid) -> bool:
