@@ -97,15 +97,15 @@ def fit_solid(
 
 
 def explains_better(first: FittedSolid, second: FittedSolid, views: Sequence[View], settings: ThingSettings) -> bool:
-    """Whether the first of two solids in one place makes all views agree better about what is around both. Their gains
-    do not tell: each is of its own pixels."""
-    costs = [0.0, 0.0]
-    for around in (first, second):
-        pixels = _Pixels.near(around.plane_to_base, views, settings)
-        if pixels is not None:
-            for index, fit in enumerate((first, second)):
-                costs[index] += pixels.cost(_moved(fit, around.plane_to_base))
-    return costs[0] < costs[1]
+    """Whether the first of two solids in one place gains more for each pixel that shows it, of the pixels around both.
+    Their own gains do not tell: each is of other pixels."""
+    regions = [(each.plane_to_base, _Pixels.near(each.plane_to_base, views, settings)) for each in (first, second)]
+    gains = []
+    for fit in (first, second):
+        parts = [_saved(_moved(fit, frame), pixels) for frame, pixels in regions if pixels is not None]
+        saved, showing = np.sum(parts, axis=0) if parts else (0.0, 0)
+        gains.append(saved / max(showing, 1))
+    return bool(gains[0] > gains[1])
 
 
 def _moved(fit: FittedSolid, frame: FloatArray) -> Solid:
@@ -115,11 +115,17 @@ def _moved(fit: FittedSolid, frame: FloatArray) -> Solid:
 
 
 def _gain(solid: Solid, pixels: _Pixels) -> float:
-    """How much cheaper a solid makes each pixel that shows it. One whose point no other view shows confirms nothing: a
-    solid with many sides, each seen from one place, would explain anything."""
+    """How much cheaper a solid makes each pixel that shows it."""
+    saved, showing = _saved(solid, pixels)
+    return saved / max(showing, 1)
+
+
+def _saved(solid: Solid, pixels: _Pixels) -> tuple[float, int]:
+    """How much cheaper a solid makes all pixels, and how many show it. One whose point no other view shows confirms
+    nothing: a solid with many sides, each seen from one place, would explain anything."""
     hit, _ = solid.hit(pixels.origins, pixels.directions)
     (without, _), (costs, alone) = pixels.costs(None), pixels.costs(solid)
-    return float((without - costs)[~(hit & alone)].sum()) / max(int(hit.sum()), 1)
+    return float((without - costs)[~(hit & alone)].sum()), int(hit.sum())
 
 
 @dataclass(frozen=True)

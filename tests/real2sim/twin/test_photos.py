@@ -15,7 +15,7 @@ from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
 from real2sim.twin.below import Below
 from real2sim.twin.photos import one_per_viewpoint, viewpoints
-from real2sim.twin.solid_fit import FittedSolid
+from real2sim.twin.solid_fit import FittedSolid, ThingSettings, explains_better
 from real2sim.twin.solids import Solid
 from real2sim.twin.support import SupportPlane
 
@@ -59,6 +59,18 @@ def test_a_solid_beyond_the_tables_edge_is_told_from_a_thing_on_it(y: float, sta
     views = [photograph(eye, solid if standing else None) for eye in EYES]
     fit = FittedSolid(solid, np.eye(4), 0.4, len(views), cost=0.15)
     assert Below(views, PLANE).explains(fit) is floor
+
+
+def test_of_two_solids_in_one_place_the_true_one_explains_it_better() -> None:
+    solid = Solid("box", 0.5, -0.05, 0.0, 0.06, 0.06, 0.06)
+    views = [photograph(eye, solid) for eye in EYES]
+    aside = replace(solid, x=0.515, height=0.05)
+    frame = np.eye(4)
+    frame[:3, 3] = [0.5, -0.05, 0.0]
+    true = FittedSolid(replace(solid, x=0.0, y=0.0), frame, 0.4, len(views))
+    wrong = FittedSolid(aside, np.eye(4), 0.9, len(views))
+    assert explains_better(true, wrong, views, ThingSettings())
+    assert not explains_better(wrong, true, views, ThingSettings())
 
 
 def test_a_solid_that_no_view_shows_is_of_no_floor() -> None:
