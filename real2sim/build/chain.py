@@ -136,6 +136,7 @@ class _Chain:
         footage = Footage(self._episode, cameras, wrist)
         plane, views = self._table(footage)
         things = find_or_load(self._ledger.path("things"), lambda: self._things(views, plane, cameras, wrist))
+        self._ledger.run("things", lambda: ({"things": len(things.objects)}, []))  # Its seconds count when kept, too.
         self._gaussians(views, plane, things.objects, cameras)
         return self._finished(replace(things, servo=servo), footage)
 

@@ -116,5 +116,6 @@ def test_an_episode_becomes_a_twin(tmp_path: Path) -> None:
     assert np.median(errors.position_cm) < 1
     assert not errors.stray
     lines: list[str] = []
-    build_twin(truth.episode, tmp_path, report=lines.append)
+    again = build_twin(truth.episode, tmp_path, report=lines.append)
     assert lines == []  # every stage was read
+    assert again.seconds.keys() == built.seconds.keys()
