@@ -12,7 +12,7 @@ from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.cameras.align import OFTEN, SHARP, Aligned, Shots, align, find_edges, outline_of, presence
 from real2sim.cameras.features import FeatureFit, FeatureProblem
-from real2sim.cameras.masks import EmptyScene, mask_iou
+from real2sim.cameras.masks import EmptyScene, iou, mask_iou
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
@@ -251,8 +251,4 @@ def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned) -> Exterio
     edges = find_edges(shots, outline_of(robot, shots, camera, often), EDGE_REACH)
     pixels = float(np.median(np.abs(edges.offset[edges.seen]))) if edges.seen.any() else float("inf")
     share = float(edges.seen.mean()) if len(edges.seen) else 0.0
-    return ExteriorFit(camera, _iou(expected, seen), pixels, share, aligned.position_error)
-
-
-def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    return float((first & second).sum() / max(int((first | second).sum()), 1))
+    return ExteriorFit(camera, iou(expected, seen), pixels, share, aligned.position_error)

@@ -54,5 +54,9 @@ def mask_iou(scene: EmptyScene, frames: Frames, drawn: Masks, near: int) -> floa
     """Intersection over union of the robot `drawn` `(K, H, W)` and the robot that `frames` show, within `near` pixels
     of the drawn one: what else moves in a picture is not the camera's fault. 0 where no scene is known behind it."""
     around = np.stack([binary_dilation(mask, iterations=near) for mask in drawn]) & scene.known
-    seen, expected = scene.robot(frames) & around, drawn & around
-    return float((seen & expected).sum() / max(int((seen | expected).sum()), 1))
+    return iou(scene.robot(frames) & around, drawn & around)
+
+
+def iou(first: Masks, second: Masks) -> float:
+    """Intersection over union of all that two arrays of one shape mark; 0 where neither marks anything."""
+    return float((first & second).sum() / max(int((first | second).sum()), 1))

@@ -21,17 +21,16 @@ NEAREST, FURTHEST, DEPTHS = 0.2, 1.2, 24
 """Metres below the table between which a floor is looked for. Nearer the table, what stands on it looks alike too."""
 KNOWN = 0.3
 """Of a solid's pixels, the share that others have to show on a floor for it to be a floor."""
-UNLIKE = 0.15
-"""Difference between colours in [0, 1] that says no more than that they differ, as where solids are fitted."""
 DETAIL, MOST_PIXELS = 0.02, 60
 """Metres of a floor that are one, and pixels of each view that are asked."""
 
 
 class Below:
-    """What photographs show under a table's plane, or beside it."""
+    """What photographs show under a table's plane, or beside it. Colours further apart than `unlike` are of different
+    points, as where the solids were fitted: their costs are compared."""
 
-    def __init__(self, views: Sequence[View], plane: SupportPlane) -> None:
-        self._views, self._plane = views, plane
+    def __init__(self, views: Sequence[View], plane: SupportPlane, unlike: float) -> None:
+        self._views, self._plane, self._unlike = views, plane, unlike
         self._pictures = [Picture.of(view, DETAIL) for view in views]
 
     def explains(self, fit: FittedSolid) -> bool:
@@ -68,6 +67,6 @@ class Below:
         can; infinite where too few show them."""
         samples = np.stack([picture.colors(points) for picture in self._pictures])
         column = np.arange(len(points))
-        squared = ((samples - others(samples)) ** 2).sum(axis=-1)[owner, column] / UNLIKE**2
+        squared = ((samples - others(samples)) ** 2).sum(axis=-1)[owner, column] / self._unlike**2
         known = np.isfinite(squared)
         return float(np.minimum(squared[known], 1).mean()) if known.mean() >= KNOWN else float("inf")

@@ -37,7 +37,7 @@ def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
     check_views(views, 3)
     fits = [fit_solid(place, views, plane, settings) for place in find_places(views, plane, settings)]
     found = [fit for fit in fits if fit is not None and fit.gain >= settings.gain]
-    below = Below(views, plane)
+    below = Below(views, plane, settings.unlike)
     kept: list[FittedSolid] = []
     things: list[TwinObject] = []
     for fit in _ranked(found, views, settings):
@@ -105,9 +105,10 @@ def _ranked(fits: Sequence[FittedSolid], views: Sequence[View], settings: ThingS
     """By their gain, but of two in one place, one thing found twice, first the one that explains that place better."""
     ranked: list[FittedSolid] = []
     for fit in sorted(fits, key=lambda fit: -fit.gain):
-        rival = next((index for index, other in enumerate(ranked) if _overlap(fit, other)), None)
-        better = rival is not None and explains_better(fit, ranked[rival], views, settings)
-        ranked.insert(rival if rival is not None and better else len(ranked), fit)
+        at = next((index for index, other in enumerate(ranked) if _overlap(fit, other)), None)
+        if at is None or not explains_better(fit, ranked[at], views, settings):
+            at = len(ranked)
+        ranked.insert(at, fit)
     return ranked
 
 

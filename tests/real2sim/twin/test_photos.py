@@ -58,7 +58,7 @@ def test_a_solid_beyond_the_tables_edge_is_told_from_a_thing_on_it(y: float, sta
     solid = Solid("box", 0.5, y, 0.0, 0.06, 0.06, 0.06)
     views = [photograph(eye, solid if standing else None) for eye in EYES]
     fit = FittedSolid(solid, np.eye(4), 0.4, len(views), cost=0.15)
-    assert Below(views, PLANE).explains(fit) is floor
+    assert Below(views, PLANE, ThingSettings().unlike).explains(fit) is floor
 
 
 def test_of_two_solids_in_one_place_the_true_one_explains_it_better() -> None:
@@ -75,7 +75,9 @@ def test_of_two_solids_in_one_place_the_true_one_explains_it_better() -> None:
 
 def test_a_solid_that_no_view_shows_is_of_no_floor() -> None:
     away = Solid("box", 5.0, 5.0, 0.0, 0.06, 0.06, 0.06)
-    assert not Below([photograph(eye) for eye in EYES], PLANE).explains(FittedSolid(away, np.eye(4), 0.4, 3, 0.2))
+    assert not Below([photograph(eye) for eye in EYES], PLANE, ThingSettings().unlike).explains(
+        FittedSolid(away, np.eye(4), 0.4, 3, 0.2)
+    )
 
 
 def test_pictures_from_one_place_are_one() -> None:
