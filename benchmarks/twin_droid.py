@@ -34,9 +34,9 @@ def build(data: Path, id: str, out: Path) -> dict[str, Any]:
 
     from arena.episodes.ingest import ingest
     from real2sim.build.chain import build_twin
+    from real2sim.mount import mount_poses
     from real2sim.robot import ArmKinematics
     from real2sim.robots import robot_named
-    from real2sim.twin.pictures import mount_poses
 
     episode = next(each for each in ingest(data).episodes if each.id == id)
     flange = mount_poses(np.asarray(episode.joint_position), ArmKinematics(robot_named(episode.robot)))

@@ -22,6 +22,7 @@ from real2sim.build.verify import drive, picture_of, replay
 from real2sim.camera import Camera, camera_facts, camera_of
 from real2sim.cameras.exterior import recorded
 from real2sim.cameras.gates import Gate
+from real2sim.mount import WRIST
 from real2sim.robots import robot_named
 from real2sim.splats.fit import Progress
 from real2sim.splats.gaussians import Gaussians
@@ -33,7 +34,6 @@ from real2sim.twin.named import without_named
 from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
 from real2sim.twin.photos import one_per_viewpoint, viewpoints
 from real2sim.twin.physics import SETTLE_DISTANCE, TwinPhysics, settle
-from real2sim.twin.pictures import WRIST
 from real2sim.twin.support import SupportPlane, plane_facts, plane_of
 from real2sim.twin.table import TableSettings, find_table
 from real2sim.twin.things import find_things, penetrates
@@ -135,8 +135,7 @@ class _Chain:
         servo = self._servo()
         footage = Footage(self._episode, cameras, wrist)
         plane, views = self._table(footage)
-        things = find_or_load(self._ledger.path("things"), lambda: self._things(views, plane, cameras, wrist))
-        self._ledger.run("things", lambda: ({"things": len(things.objects)}, []))  # Its seconds count when kept, too.
+        things = self._things(views, plane, cameras, wrist)
         self._gaussians(views, plane, things.objects, cameras)
         return self._finished(replace(things, servo=servo), footage)
 
@@ -182,18 +181,17 @@ class _Chain:
 
     def _things(self, views: list[View], plane: SupportPlane, cameras: dict[str, Camera], wrist: Camera) -> Twin:
         """What stands on the table, kept as a twin without pictures."""
-        empty = _no_gaussians()
-        found: list[TwinObject] = []
+        folder = self._ledger.path("things")
 
         def compute() -> tuple[dict[str, Any], list[Gate]]:
-            found.extend(self._standing(views, plane))
+            found = tuple(self._standing(views, plane))
+            empty = _no_gaussians()
+            splats = {thing.name: empty for thing in found}
+            save_twin(folder, Twin(empty, found, splats, plane, cameras, wrist, Beginning.of(self._episode)))
             return {"things": len(found)}, []
 
-        counted = self._ledger.run("things", compute)["things"]
-        if not found and counted:
-            found.extend(self._standing(views, plane))  # another run found them, and was cut off before they were kept
-        splats = {thing.name: empty for thing in found}
-        return Twin(empty, tuple(found), splats, plane, cameras, wrist, Beginning.of(self._episode))
+        self._ledger.run("things", compute)
+        return load_twin(folder)
 
     def _standing(self, views: list[View], plane: SupportPlane) -> list[TwinObject]:
         """What the instruction names, where there is a segmenter, and what is seen to stand there besides."""
@@ -256,16 +254,6 @@ class _Chain:
         driven = drive(twin, self._episode, pictures=False)
         reached = {"reached_mm": driven.reached_mm, "reached_deg": driven.reached_deg}
         return {"replay": measures, "things": len(things.objects), **reached}
-
-
-def find_or_load(folder: Path, make: Callable[[], Twin]) -> Twin:
-    """The twin kept in `folder`, or a new one that is kept there."""
-    try:
-        return load_twin(folder)
-    except InvalidInput:
-        twin = make()
-        save_twin(folder, twin)
-        return twin
 
 
 def _settled(plane: SupportPlane, things: tuple[TwinObject, ...]) -> tuple[dict[str, Any], list[Gate]]:

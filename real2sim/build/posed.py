@@ -12,11 +12,11 @@ from real2sim.build.gripper import THINGS, GripperFilm, Handling
 from real2sim.build.moved import Changes, Moved, ball_in
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
+from real2sim.mount import WRIST, flange_poses, mount_poses, wrist_camera_at
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.views import View
-from real2sim.twin.pictures import WRIST, flange_poses, mount_poses, wrist_camera_at
 
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35

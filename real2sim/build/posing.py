@@ -25,9 +25,9 @@ from real2sim.cameras.gates import (
 from real2sim.cameras.handeye import solve_hand_eye
 from real2sim.cameras.matching import match_frames
 from real2sim.cameras.rotations import rotation_residuals
+from real2sim.mount import WRIST, mount_poses
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
-from real2sim.twin.pictures import WRIST, mount_poses
 
 
 class CameraStages:

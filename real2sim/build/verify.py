@@ -13,10 +13,11 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import Episode, Frames
 from arena.metrics import psnr, ssim
+from real2sim.mount import flange_poses
 from real2sim.twin.bundle import Twin
 from real2sim.twin.color import fit_color_response
 from real2sim.twin.enact import carried_out, commands_of
-from real2sim.twin.pictures import Instant, TwinPictures, flange_poses, kinematics_of
+from real2sim.twin.pictures import Instant, TwinPictures, kinematics_of
 from real2sim.twin.render import Look, RobotImages
 
 FRAMES = 12

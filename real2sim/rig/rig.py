@@ -21,6 +21,7 @@ from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
 from real2sim.cameras.plate import Plate
+from real2sim.mount import WRIST, mount_poses, wrist_camera_at
 from real2sim.rig.pool import pooled
 from real2sim.rig.sights import Sight, spot
 from real2sim.robot import ArmKinematics
@@ -33,7 +34,6 @@ from real2sim.splats.start import start_from_points
 from real2sim.splats.views import View
 from real2sim.twin.bundle import look_from, servo_facts, told_of
 from real2sim.twin.control import GripperServo, Servo, identify_gripper, identify_tool_servo
-from real2sim.twin.pictures import WRIST, mount_poses, wrist_camera_at
 from real2sim.twin.render import Backdrop, Look, RobotImages
 from real2sim.twin.support import SupportPlane, plane_facts, plane_of
 from real2sim.twin.table import TableSettings, find_table

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.build.scene import things_points
 from real2sim.build.verify import Replay, replay
+from real2sim.mount import WRIST
 from real2sim.rig.rig import Rig
 from real2sim.rig.shapes import Outlined, patch, placed
 from real2sim.rig.shapes import outline as outline_of
@@ -27,7 +28,6 @@ from real2sim.twin.bundle import Beginning, Twin
 from real2sim.twin.color import to_uint8
 from real2sim.twin.goal import Goal
 from real2sim.twin.objects import TwinObject
-from real2sim.twin.pictures import WRIST
 from real2sim.twin.support import plane_frame
 from real2sim.twin.things import twin_object
 

@@ -13,7 +13,7 @@ import numpy as np
 from arena.contracts import FloatArray
 from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
-from real2sim.twin.photos import Picture, others
+from real2sim.twin.photos import Photo, others
 from real2sim.twin.solid_fit import FittedSolid
 from real2sim.twin.support import SupportPlane
 
@@ -31,7 +31,7 @@ class Below:
 
     def __init__(self, views: Sequence[View], plane: SupportPlane, unlike: float) -> None:
         self._views, self._plane, self._unlike = views, plane, unlike
-        self._pictures = [Picture.of(view, DETAIL) for view in views]
+        self._pictures = [Photo.of(view, DETAIL) for view in views]
 
     def explains(self, fit: FittedSolid) -> bool:
         """Whether the pixels that show a solid agree better about a level floor below the table."""

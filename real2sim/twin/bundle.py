@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera, camera_facts, camera_of
+from real2sim.mount import WRIST
 from real2sim.robots import robot_named
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
@@ -99,7 +100,7 @@ class Twin:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of what it can be seen through, `wrist` last."""
-        return (*sorted(self.exterior), *(["wrist"] if self.wrist is not None else []))
+        return (*sorted(self.exterior), *([WRIST] if self.wrist is not None else []))
 
 
 def save_twin(folder: Path, twin: Twin) -> None:

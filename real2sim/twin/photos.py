@@ -20,7 +20,7 @@ BLURS = (0.6, 3.0)
 
 
 @dataclass(frozen=True)
-class Picture:
+class Photo:
     """A photograph to sample. `image` `(H, W, 3)` in [0, 1] is softened to the grid's detail; `usable` `(H, W)`."""
 
     view: View
@@ -29,7 +29,7 @@ class Picture:
     usable: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, view: View, cell: float) -> Picture:
+    def of(cls, view: View, cell: float) -> Photo:
         position, forward = view.camera.camera_to_base[:3, 3], view.camera.camera_to_base[:3, 2]
         distance = max(position[2] / max(-forward[2], 0.2), 0.1)
         blur = float(np.clip(0.4 * cell * view.camera.fx / distance, *BLURS))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
+from real2sim.mount import WRIST, mount_poses, wrist_camera_at
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.twin.bundle import Twin
 from real2sim.twin.render import COATED, RobotImages, TwinRenderer
 
-WRIST = "wrist"
 DETAIL = 0.002
 """Metres of the robot's meshes that are too fine for pictures of a hundred pixels."""
 
@@ -85,25 +85,3 @@ class TwinPictures:
 def kinematics_of(twin: Twin) -> ArmKinematics:
     """Of the robot that a twin's episode is of."""
     return ArmKinematics(robot_named(twin.beginning.robot))
-
-
-def flange_poses(joint_position: FloatArray, kinematics: ArmKinematics) -> FloatArray:
-    """`(T, 4, 4)`, the flange in the base frame, of joints `(T, 7)` in rad."""
-    position, rotation = kinematics.forward_matrix(np.asarray(joint_position, dtype=np.float64))
-    poses = np.tile(np.eye(4), (len(position), 1, 1))
-    poses[:, :3, :3], poses[:, :3, 3] = rotation, position
-    return poses
-
-
-def mount_poses(joint_position: FloatArray, kinematics: ArmKinematics) -> FloatArray:
-    """`(T, 4, 4)`, what the wrist camera is fixed to in the base frame, of joints `(T, 7)` in rad: the flange, or where
-    the flange is, level."""
-    poses = flange_poses(joint_position, kinematics)
-    if kinematics.robot.level_camera:
-        poses[:, :3, :3] = np.eye(3)
-    return poses
-
-
-def wrist_camera_at(wrist: Camera, mount_to_base: FloatArray) -> Camera:
-    """The wrist camera, whose pose is that on its mount, in the base frame."""
-    return replace(wrist, camera_to_base=mount_to_base @ wrist.camera_to_base)

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.splats.views import View, check_views
-from real2sim.twin.photos import MIN_DEPTH, Picture, others
+from real2sim.twin.photos import MIN_DEPTH, Photo, others
 from real2sim.twin.support import MAX_TILT, SupportPlane
 
 UNLIKE = 0.12
@@ -86,7 +86,7 @@ def find_table(
     """
     settings = settings or TableSettings()
     check_views(views, 3)
-    pictures = [Picture.of(view, settings.cell) for view in views]
+    pictures = [Photo.of(view, settings.cell) for view in views]
     coarse = replace(settings, cell=2 * settings.cell)
     if start is None:
         heights = np.arange(settings.lowest, settings.highest + settings.step / 2, settings.step)
@@ -112,15 +112,13 @@ def _grid(parameters: FloatArray, settings: TableSettings) -> FloatArray:
     return np.stack([x, y, parameters[0] + parameters[1] * x + parameters[2] * y], axis=1)
 
 
-def _samples(parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings) -> FloatArray:
+def _samples(parameters: FloatArray, pictures: Sequence[Photo], settings: TableSettings) -> FloatArray:
     """`(V, N, 3)`: each photograph's colours of the plane's points."""
     points = _grid(parameters, settings)
     return np.stack([picture.colors(points) for picture in pictures])
 
 
-def _cost(
-    parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings, unlike: float = UNLIKE
-) -> float:
+def _cost(parameters: FloatArray, pictures: Sequence[Photo], settings: TableSettings, unlike: float = UNLIKE) -> float:
     """Mean squared disagreement, capped; a plane that few see in common is no better than one of many colours."""
     samples = _samples(parameters, pictures, settings)
     squared = ((samples - others(samples)) ** 2).sum(axis=-1)
@@ -131,7 +129,7 @@ def _cost(
 
 
 def _refined_plane(
-    parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings, unlike: float
+    parameters: FloatArray, pictures: Sequence[Photo], settings: TableSettings, unlike: float
 ) -> FloatArray:
     """Height and slopes of least disagreement nearby."""
     if _cost(parameters, pictures, settings, unlike) >= unlike**2:
@@ -147,14 +145,14 @@ def _refined_plane(
     return np.asarray(found.x)
 
 
-def _moved_cameras(parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings) -> list[Picture]:
+def _moved_cameras(parameters: FloatArray, pictures: Sequence[Photo], settings: TableSettings) -> list[Photo]:
     """Each camera one Gauss-Newton step towards what all other photographs say of the table."""
     points = _grid(parameters, settings)
     expected = others(np.stack([picture.colors(points) for picture in pictures]))
     return [_moved(picture, points, mean, settings) for picture, mean in zip(pictures, expected, strict=True)]
 
 
-def _moved(picture: Picture, points: FloatArray, expected: FloatArray, settings: TableSettings) -> Picture:
+def _moved(picture: Photo, points: FloatArray, expected: FloatArray, settings: TableSettings) -> Photo:
     camera = picture.camera
     pixels, depth = camera.project(points)
     ahead = (depth > MIN_DEPTH) & (pixels > 0).all(axis=1) & (pixels < [camera.width, camera.height]).all(axis=1)
@@ -212,7 +210,7 @@ def _shifted(camera: Camera, move: FloatArray) -> Camera:
     return replace(camera, camera_to_base=pose)
 
 
-def _support(parameters: FloatArray, pictures: Sequence[Picture], settings: TableSettings) -> SupportPlane:
+def _support(parameters: FloatArray, pictures: Sequence[Photo], settings: TableSettings) -> SupportPlane:
     """The outline is of what two photographs or more agree about."""
     points = _grid(parameters, settings)
     samples = np.stack([picture.colors(points) for picture in pictures])

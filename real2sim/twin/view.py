@@ -10,13 +10,14 @@ import torch
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.engine import mujoco_quaternion
+from real2sim.mount import mount_poses, wrist_camera_at
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.library import covariances
 from real2sim.twin.bundle import Twin
 from real2sim.twin.paint import base_colors
-from real2sim.twin.pictures import kinematics_of, mount_poses, wrist_camera_at
+from real2sim.twin.pictures import kinematics_of
 
 FRUSTUM = 0.08
 """Metres."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from real2sim.build.freespace import lowest_reached
+from real2sim.mount import mount_poses
 from real2sim.robot import PandaKinematics
-from real2sim.twin.pictures import mount_poses
 from real2sim.twin.table import TableSettings
 from tests.real2sim.build.test_chain import an_episode
 
