@@ -66,7 +66,8 @@ def cameras_found(out: Path) -> dict[str, Any]:
     found = {}
     for file in sorted((out / "stages").glob("camera_*.json")):
         facts = dict(json.loads(file.read_text())["found"])
-        camera = facts.pop("camera")
+        if (camera := facts.pop("camera")) is None:
+            continue
         facts = {
             name: round(value, 4) for name, value in facts.items() if isinstance(value, float) and math.isfinite(value)
         }

@@ -16,6 +16,9 @@ CALIBRATION = "calibration"
 """In an episode's metadata: `camera_facts` by the camera's name, where its dataset knows them. Of the wrist camera the
 pose is that on its mount."""
 
+MOST_PIXELS = 16_384
+"""Of a picture's side."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -42,8 +45,12 @@ class Camera:
         rigid = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-5) and np.linalg.det(rotation) > 0
         if not rigid or not np.allclose(pose[3], [0, 0, 0, 1]):
             raise InvalidInput("camera_to_base must be rigid: a rotation, a translation and a last row 0 0 0 1")
-        if not (self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0):
-            raise InvalidInput("a camera's size and focal lengths must be positive")
+        if not (0 < self.fx < np.inf and 0 < self.fy < np.inf and np.isfinite([self.cx, self.cy]).all()):
+            raise InvalidInput("a camera's focal lengths must be positive, and its numbers finite")
+        if not (0 < self.width <= MOST_PIXELS and 0 < self.height <= MOST_PIXELS):
+            raise InvalidInput(
+                f"a camera's sides must have 1 to {MOST_PIXELS} pixels, not {self.width} and {self.height}"
+            )
 
     @property
     def base_to_camera(self) -> FloatArray:

@@ -26,6 +26,7 @@ class Gripper:
     `motors` are those of them with a motor of their own; the others follow the first motor. A motor pulls with
     `stiffness` and `damping` (N or Nm per m or rad), by at most `force`. `armature` and `friction` are each joint's own
     inertia and damping: a finger's are too small for contacts' steps, or stand for a gear that a contact must not feel.
+    One that is `paced` may be told how hard to close, not where to.
     """
 
     closed: Mapping[str, float]
@@ -35,6 +36,7 @@ class Gripper:
     force: float
     armature: float
     friction: float
+    paced: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ SAWYER = Robot(
         force=35.0,
         armature=0.2,
         friction=1.0,
+        paced=True,
     ),
     # Rethink Robotics' data sheet.
     torque=np.array([80.0, 80.0, 40.0, 40.0, 9.0, 9.0, 9.0]),

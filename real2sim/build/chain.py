@@ -28,14 +28,14 @@ from real2sim.splats.fit import Progress
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.splats.views import View
-from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, save_twin
-from real2sim.twin.control import Servo, commanded_joints, identify_servo
+from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, look_from, save_twin, servo_facts, told_of
+from real2sim.twin.control import GripperServo, Servo, commanded_joints, identify_gripper, identify_servo
 from real2sim.twin.named import without_named
 from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
 from real2sim.twin.photos import one_per_viewpoint, viewpoints
-from real2sim.twin.physics import SETTLE_DISTANCE, TwinPhysics, settle
+from real2sim.twin.physics import SETTLE_ANGLE, SETTLE_DISTANCE, TwinPhysics, settle
 from real2sim.twin.support import SupportPlane, plane_facts, plane_of
-from real2sim.twin.table import TableSettings, find_table
+from real2sim.twin.table import MIN_CELLS, TableSettings, find_table
 from real2sim.twin.things import find_things, penetrates
 
 REPORT = "report.json"
@@ -45,6 +45,7 @@ MOST_UNEXPLAINED = 0.1
 """Rad, of an arm's motion that its commands do not explain."""
 CAMERA_METRES, CAMERA_DEGREES = 0.003, 0.1
 """What cameras are still moved by to agree about the table (standard deviations)."""
+AGREED = "area that two photographs or more agree about, m2"
 TABLE_ERROR = 0.02
 """Metres that a table may be found above the lowest point that the robot reached: models and joints are not exact."""
 
@@ -59,6 +60,10 @@ class Built:
     seconds: dict[str, float]
     left_out: tuple[str, ...]
     measures: dict[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**asdict(self), "gates": [gate.facts() for gate in self.gates]}
 
 
 def build_twin(
@@ -76,18 +81,19 @@ def build_twin(
     """
     settings = settings or BuildSettings()
     exterior = sorted(name for name in episode.cameras if name != WRIST)
-    _check(episode, exterior)
+    _check(episode, exterior, settings)
     out.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(out, episode_key(episode, repr(settings), code), report)
     chain = _Chain(episode, out, settings, ledger, report)
     try:
-        measures = chain.run(exterior)
-        built = Built(True, "", tuple(ledger.gates), ledger.seconds, tuple(chain.left_out), measures)
+        measures, reason = chain.run(exterior), ""
     except Refused as refusal:
         (out / MANIFEST).unlink(missing_ok=True)
-        built = Built(False, str(refusal), tuple(ledger.gates), ledger.seconds, tuple(chain.left_out), {})
+        measures, reason = {}, str(refusal)
+    measures["cameras"] = chain.cameras.measures
+    built = Built(not reason, reason, tuple(ledger.gates), ledger.seconds, tuple(chain.cameras.left_out), measures)
     partial = out / f"{REPORT}.partial"
-    partial.write_text(json.dumps(asdict(built), indent=1))
+    partial.write_text(json.dumps(built.facts(), indent=1, allow_nan=False))
     partial.replace(out / REPORT)
     return built
 
@@ -96,16 +102,23 @@ def read_report(out: Path) -> Built:
     """What `build_twin` said of the twin in the folder `out`. Raises `InvalidInput` where it said nothing."""
     try:
         said = json.loads((out / REPORT).read_text())
-        gates = tuple(Gate(**gate) for gate in said.pop("gates"))
+        gates = tuple(Gate.of(gate) for gate in said.pop("gates"))
         return Built(gates=gates, left_out=tuple(said.pop("left_out")), **said)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{out / REPORT} is no report of a twin: {error}") from error
 
 
-def _check(episode: Episode, exterior: list[str]) -> None:
+def _check(episode: Episode, exterior: list[str], settings: BuildSettings) -> None:
     robot_named(episode.robot)
     if not exterior and WRIST not in episode.cameras:
         raise InvalidInput(f"{episode.id} has no camera: a twin needs the films of the episode")
+    if unknown := [name for name, _ in settings.focals if name not in episode.cameras]:
+        known = ", ".join(sorted(episode.cameras))
+        raise InvalidInput(f"a focal length is given of {unknown[0]!r}, and {episode.id} has only {known}")
+    sizes = {name: film.shape[1:3] for name, film in episode.cameras.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sorted(sizes.items()))
+        raise InvalidInput(f"the films of {episode.id} have several sizes ({told}): resize them to one")
     for name in episode.cameras:
         recorded(episode, name)
 
@@ -117,45 +130,43 @@ class _Chain:
         self, episode: Episode, out: Path, settings: BuildSettings, ledger: Ledger, report: Callable[[str], None]
     ) -> None:
         self._episode, self._out, self._settings, self._ledger, self._report = episode, out, settings, ledger, report
-        self._cameras = CameraStages(episode, settings, ledger)
-
-    @property
-    def left_out(self) -> list[str]:
-        """Cameras that were not found."""
-        return self._cameras.left_out
+        self.cameras = CameraStages(episode, settings, ledger)
 
     def run(self, exterior: list[str]) -> dict[str, Any]:
-        self._cameras.steady(exterior)
+        self.cameras.steady(exterior)
         if WRIST not in self._episode.cameras:  # Before the minutes that the others take.
             raise InvalidInput(
                 f"{self._episode.id} has no wrist camera: static cameras alone do not show a scene's depth"
             )
-        cameras = self._cameras.exteriors(exterior)
-        wrist = self._cameras.wrist()
-        servo = self._servo()
+        cameras = self.cameras.exteriors(exterior)
+        wrist = self.cameras.wrist()
+        servo, gripper = self._control()
         footage = Footage(self._episode, cameras, wrist)
         plane, views = self._table(footage)
         things = self._things(views, plane, cameras, wrist)
         self._gaussians(views, plane, things.objects, cameras)
-        return self._finished(replace(things, servo=servo), footage)
+        return self._finished(replace(things, servo=servo, gripper=gripper), footage)
 
-    def _servo(self) -> Servo:
-        """How the controller follows its commands, where the episode holds them; else the one that is assumed."""
-        commanded = commanded_joints(self._episode)
-        if commanded is None:
-            return Servo()
+    def _control(self) -> tuple[Servo, GripperServo]:
+        """How arm and gripper follow their commands, where the episode holds them; else what is assumed."""
+        commanded, action = commanded_joints(self._episode), self._episode.action
+        if commanded is None or action is None:
+            return Servo(), GripperServo()
 
         def identify() -> tuple[dict[str, Any], list[Gate]]:
             servo = identify_servo(commanded, np.asarray(self._episode.joint_position), self._episode.fps)
+            grips = action.values[:, -1], np.asarray(self._episode.gripper_position)[:, 0]
+            paced = robot_named(self._episode.robot).gripper.paced
+            gripper = identify_gripper([grips], self._episode.fps, paced=paced)
             reason = "" if servo.residual <= MOST_UNEXPLAINED else "the actions are not what this arm was told"
             metric = "motion that the commands do not explain, rad"
-            return {"servo": asdict(servo)}, [
+            return {"servo": servo_facts(servo), "gripper": servo_facts(gripper)}, [
                 Gate("control", metric, servo.residual, MOST_UNEXPLAINED, not reason, reason)
             ]
 
         facts = self._ledger.run("control", identify)
         self._ledger.insist("control")
-        return Servo(**facts["servo"])
+        return Servo(**told_of(facts["servo"])), GripperServo(**told_of(facts["gripper"]))
 
     def _table(self, footage: Footage) -> tuple[SupportPlane, list[View]]:
         views = posed_views(footage, self._settings.wrist_frames)
@@ -163,18 +174,19 @@ class _Chain:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             settings = TableSettings(camera_metres=CAMERA_METRES, camera_degrees=CAMERA_DEGREES)
             settings = settings.below(lowest_reached(self._episode) + TABLE_ERROR)
+            least = MIN_CELLS * settings.cell**2
             try:
                 table = find_table(one_per_viewpoint(views), settings=settings)
             except InvalidInput as error:
-                gate = Gate("table", "cost of its texture", float("inf"), 0.0, False, str(error))
-                raise Refused(gate) from error
+                return {}, [Gate("table", AGREED, 0.0, least, False, str(error))]
             return {
                 "plane": plane_facts(table.plane),
                 "cameras": [camera_facts(view.camera) for view in table.views],
                 "cost": table.cost,
-            }, []
+            }, [Gate("table", AGREED, len(table.plane.outline) * settings.cell**2, least, True, "")]
 
         facts = self._ledger.run("table", compute)
+        self._ledger.insist("table")
         cameras = [camera_of(each) for each in facts["cameras"]]
         moved = [replace(view, camera=cameras[at]) for view, at in zip(views, viewpoints(views), strict=True)]
         return plane_of(facts["plane"]), moved
@@ -226,7 +238,8 @@ class _Chain:
             if progress.step % 100 == 0:
                 self._report(f"scene {progress.step}/{progress.steps}")
 
-        return fit_here(prepared, self._settings.steps, self._ledger.path("fit.safetensors"), step)
+        checkpoint = self._ledger.path("fit.safetensors")
+        return fit_here(prepared, self._settings.steps, checkpoint, step, seed=self._settings.seed)
 
     def _finished(self, things: Twin, footage: Footage) -> dict[str, Any]:
         self._ledger.run("physics", lambda: _settled(things.plane, things.objects))
@@ -235,34 +248,45 @@ class _Chain:
         labels = label_gaussians(scene, things.objects)
         background, splats = split_gaussians(scene, things.objects, labels)
         twin = replace(things, background=background, splats=splats)
+        replayed = self._ledger.run("replay", lambda: self._replayed(twin, footage))
+        self._ledger.insist("replay")
+        origin = {"episode": self._episode.id, "source": asdict(self._episode.source),
+                  "left_out": self.cameras.left_out, "gates": [each.facts() for each in self._ledger.gates],
+                  "replay": replayed["cameras"]}  # fmt: skip
+        looks = {name: look_from(facts) for name, facts in replayed["looks"].items()}
+        save_twin(self._out, replace(twin, looks=looks, origin=origin))
+        return {"replay": replayed["cameras"], "things": len(things.objects), **replayed["reached"]}
+
+    def _replayed(self, twin: Twin, footage: Footage) -> tuple[dict[str, Any], list[Gate]]:
+        """How like its episode the twin looks, and how far from where it had been its arm comes by its commands."""
         replays = replay(twin, self._episode, footage.moved)
-        measures = {
-            name: {"psnr": each.psnr, "ssim": each.ssim, "still_psnr": each.still_psnr}
-            for name, each in replays.items()
-        }
         picture_of(replays, self._out / "replay.png")
         worst = min(each.still_psnr for each in replays.values())
         reason = "" if worst >= LEAST_REPLAY_PSNR else "the twin does not look like its episode: see replay.png"
-        gate = Gate(
-            "replay", "PSNR of its worst camera without what moved, dB", worst, LEAST_REPLAY_PSNR, not reason, reason
-        )
-        self._ledger.run("replay", lambda: (measures, [gate]))
-        self._ledger.insist("replay")
-        origin = {"episode": self._episode.id, "source": asdict(self._episode.source), "left_out": self.left_out,
-                  "gates": [asdict(each) for each in self._ledger.gates], "replay": measures}  # fmt: skip
-        save_twin(self._out, replace(twin, looks={name: each.look for name, each in replays.items()}, origin=origin))
+        metric = "PSNR of its worst camera without what moved, dB"
         driven = drive(twin, self._episode, pictures=False)
-        reached = {"reached_mm": driven.reached_mm, "reached_deg": driven.reached_deg}
-        return {"replay": measures, "things": len(things.objects), **reached}
+        return {
+            "cameras": {
+                name: {"psnr": each.psnr, "ssim": each.ssim, "still_psnr": each.still_psnr}
+                for name, each in replays.items()
+            },
+            "looks": {name: asdict(each.look) for name, each in replays.items()},
+            "reached": {"reached_mm": driven.reached_mm, "reached_deg": driven.reached_deg},
+        }, [Gate("replay", metric, worst, LEAST_REPLAY_PSNR, not reason, reason)]
 
 
 def _settled(plane: SupportPlane, things: tuple[TwinObject, ...]) -> tuple[dict[str, Any], list[Gate]]:
     settled = settle(TwinPhysics(plane, things)) if things else ()
-    worst = max((each.distance for each in settled), default=0.0)
-    moved = [each.name for each in settled if not each.accepted]
-    reason = f"{', '.join(moved)} would not stay where it was seen: its shape or the table is wrong" if moved else ""
-    gate = Gate("physics", "distance that a thing settles by, m", worst, SETTLE_DISTANCE, not reason, reason)
-    return {"settled": [asdict(each) for each in settled]}, [gate]
+    measures = (
+        ("distance that a thing settles by, m", [each.distance for each in settled], SETTLE_DISTANCE),
+        ("angle that a thing settles by, degrees", [each.angle for each in settled], SETTLE_ANGLE),
+    )
+    gates = []
+    for metric, values, most in measures:
+        moved = [each.name for each, value in zip(settled, values, strict=True) if value > most]
+        reason = f"{', '.join(moved)} would not stay where seen: its shape or the table is wrong" if moved else ""
+        gates.append(Gate("physics", metric, max(values, default=0.0), most, not moved, reason))
+    return {"settled": [asdict(each) for each in settled]}, gates
 
 
 def _no_gaussians() -> Gaussians:

@@ -7,13 +7,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arena.contracts import Episode
+from real2sim.build.settings import FILMED_AS
+from real2sim.camera import CALIBRATION
 from real2sim.cameras.gates import Gate
 
 KEY = "key.txt"
@@ -58,13 +59,13 @@ class Ledger:
             found, gates = compute()
             kept = {
                 "found": found,
-                "gates": [asdict(gate) for gate in gates],
+                "gates": [gate.facts() for gate in gates],
                 "seconds": round(time.perf_counter() - began, 2),
             }
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps(kept))
             partial.replace(file)
-        self.gates += [Gate(**gate) for gate in kept["gates"]]
+        self.gates += [Gate.of(gate) for gate in kept["gates"]]
         self.seconds[stage] = kept["seconds"]
         found = kept["found"]
         assert isinstance(found, dict)
@@ -82,7 +83,10 @@ class Ledger:
 
 def episode_key(episode: Episode, settings: str, code: str) -> str:
     """Of everything that a build's result depends on."""
-    digest = hashlib.sha256(f"{settings}|{code}|{episode.id}|{episode.instruction}|{episode.fps}".encode())
+    told = [settings, code, episode.id, episode.instruction, episode.fps, episode.robot]
+    told += [None if episode.action is None else episode.action.space]
+    told += [episode.metadata.get(name) for name in (CALIBRATION, FILMED_AS)]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
     for name in sorted(episode.cameras):
         digest.update(name.encode() + np.ascontiguousarray(episode.cameras[name].read()).tobytes())
     actions = np.zeros(0) if episode.action is None else episode.action.values

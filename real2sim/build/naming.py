@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from real2sim.build.settings import BuildSettings
 from real2sim.segment.nouns import nouns_of
@@ -36,7 +37,8 @@ def named_in(
     if not nouns:
         report(f"the instruction {instruction!r} names no thing: the segmenter is not asked")
         return []
-    segmenter = Segmenter.from_local(Path(settings.segmenter))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenter = Segmenter.from_local(Path(settings.segmenter), device)
     chosen = np.unique(np.linspace(0, len(views) - 1, MASKED_VIEWS).astype(int))
     masks = []
     for done, index in enumerate(chosen):

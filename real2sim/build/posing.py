@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from arena.contracts import Episode
+from arena.contracts import Episode, InvalidInput
 from real2sim.build.ledger import Ledger, Refused
 from real2sim.build.settings import BuildSettings
 from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras import solve_exterior
-from real2sim.cameras.exterior import check_exterior, robot_mask_iou
+from real2sim.cameras.exterior import RobotUnseen, check_exterior, robot_mask_iou
 from real2sim.cameras.gates import (
     Gate,
     certainty_gate,
@@ -21,6 +21,8 @@ from real2sim.cameras.gates import (
     hand_eye_gate,
     silhouette_gate,
     steadiness,
+    unmatched_gate,
+    unseen_gate,
 )
 from real2sim.cameras.handeye import solve_hand_eye
 from real2sim.cameras.matching import match_frames
@@ -29,13 +31,18 @@ from real2sim.mount import WRIST, mount_poses
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 
+MOST_MATCHED = 200
+"""Of the wrist camera's frames: each is matched with each other."""
+
 
 class CameraStages:
-    """Exterior cameras and the wrist's, each a stage of the `ledger`; `left_out` are those that were not found."""
+    """Exterior cameras and the wrist's, each a stage of the `ledger`; `left_out` are those that were not found, and
+    `measures` what no gate asks of those that were."""
 
     def __init__(self, episode: Episode, settings: BuildSettings, ledger: Ledger) -> None:
         self._episode, self._settings, self._ledger = episode, settings, ledger
         self.left_out: list[str] = []
+        self.measures: dict[str, dict[str, float | None]] = {}
 
     def _steadiness(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
         gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
@@ -55,7 +62,7 @@ class CameraStages:
             stage = f"camera {name}"
             facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
             if self._ledger.passed(stage):
-                found[name] = camera_of(facts["camera"])
+                self._take(name, facts, found)
             elif not facts["shown"]:  # What is only uncertain would be as uncertain again.
                 lost.append(name)
         for name in lost:
@@ -84,39 +91,63 @@ class CameraStages:
 
         facts = self._ledger.run(stage, search)
         if self._ledger.passed(stage):
-            found[name] = camera_of(facts["camera"])
+            self._take(name, facts, found)
+
+    def _take(self, name: str, facts: dict[str, Any], found: dict[str, Camera]) -> None:
+        found[name] = camera_of(facts["camera"])
+        self.measures[name] = {"robot_mask_iou": facts["mask_iou"]}
 
     def _exterior(self, name: str, lens: float | None = None) -> tuple[dict[str, Any], list[Gate]]:
         settings = self._settings
-        known = calibrated(self._episode.metadata).get(name)
+        known = self._given(name)
         if known is not None and lens is None:  # The second search, with a lens, comes after it was checked.
             fit = check_exterior(self._episode, name, known)
             if (gate := given_gate(fit, name)).passed:
-                return {"camera": camera_facts(known), "iou": fit.iou, "given": True, "shown": True}, [gate]
+                facts = {"camera": camera_facts(known), "iou": fit.iou, "given": True, "shown": True}
+                return {**facts, "mask_iou": robot_mask_iou(self._episode, name, known)}, [gate]
             # A camera that its dataset is wrong about is looked for.
         focal, aspect = settings.focal(name), settings.aspect(self._episode, name)
-        fit = solve_exterior(self._episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
+        try:
+            fit = solve_exterior(self._episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
+        except RobotUnseen as unseen:
+            # Another lens would not show it either.
+            return {"camera": None, "shown": True}, [unseen_gate(unseen, name)]
         facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
         shown = silhouette_gate(fit, name)
         facts |= {"feature_share": fit.feature_share, "shown": shown.passed}
         facts["mask_iou"] = robot_mask_iou(self._episode, name, fit.camera)
         return facts, [shown, certainty_gate(fit, name)]
 
+    def _given(self, name: str) -> Camera | None:
+        """The camera that the dataset tells of, for films that may have been resized since."""
+        known = calibrated(self._episode.metadata).get(name)
+        if known is None:
+            return None
+        height, width = self._episode.cameras[name].shape[1:3]
+        return known.resized(width, height)
+
     def wrist(self) -> Camera:
         """The wrist camera, its pose that on the flange."""
         facts = self._ledger.run("camera wrist", self._hand_eye)
         self._ledger.insist("camera wrist")
+        told = ("rotation_residual_deg", "median_pixels", "position_error", "rotation_error")
+        self.measures[WRIST] = {name: facts[name] for name in told}
         return camera_of(facts["camera"])
 
     def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
-        film = self._episode.cameras[WRIST].read()
+        rows = np.unique(np.linspace(0, len(self._episode) - 1, MOST_MATCHED).astype(int))
+        film = self._episode.cameras[WRIST].read()[rows]
         height, width = film.shape[1:3]
         robot = robot_named(self._episode.robot)
-        poses = mount_poses(np.asarray(self._episode.joint_position), ArmKinematics(robot))
+        poses = mount_poses(np.asarray(self._episode.joint_position)[rows], ArmKinematics(robot))
         settings = self._settings
         focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
         given: dict[str, Any] = {"seed": settings.seed, "focal": focal, "aspect": aspect, "mounts": robot.mounts}
-        fit = solve_hand_eye(match_frames(film), poses, width, height, **given)
+        matches = match_frames(film)
+        try:
+            fit = solve_hand_eye(matches, poses, width, height, **given)
+        except InvalidInput as error:
+            return {"camera": None}, [unmatched_gate(error)]
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
         turns = rotation_residuals(fit, poses, width, height, aspect)
         facts = {

@@ -13,6 +13,7 @@ from arena.contracts import FloatArray
 from real2sim.build.freespace import before_robot, behind_workspace
 from real2sim.cameras.gates import Gate
 from real2sim.robots import Robot
+from real2sim.splats.device import splat_device
 from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.nerfstudio import Dataset
@@ -97,12 +98,20 @@ def scene_gate(quality: FloatArray) -> Gate:
 
 
 def fit_here(
-    prepared: Prepared, steps: int, checkpoint: Path, report: Callable[[Progress], None] | None = None
+    prepared: Prepared,
+    steps: int,
+    checkpoint: Path,
+    report: Callable[[Progress], None] | None = None,
+    *,
+    seed: int = 0,
+    device: str | None = None,
 ) -> Gaussians:
-    """Our own fit, on a CPU or on CUDA, resumed from `checkpoint`."""
+    """Our own fit, on `device` (`splat_device` where none is named), resumed from `checkpoint`. What it finds is on the
+    CPU."""
     start = start_from_points(prepared.points, prepared.colors, degree=1, opacity=KNOWN_OPACITY)
-    settings = FitSettings(steps=steps)
-    return fit(prepared.kept, start, settings, depths=prepared.depths, checkpoint=checkpoint, report=report)
+    start, settings = start.to(device or splat_device()), FitSettings(steps=steps, seed=seed)
+    fitted = fit(prepared.kept, start, settings, depths=prepared.depths, checkpoint=checkpoint, report=report)
+    return fitted.to("cpu")
 
 
 def fit_there(

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from arena.contracts import Episode, InvalidInput
 
+FILMED_AS = "filmed_as"
+"""In an episode's metadata: the width by height that its films had before they were resized."""
+LEAST_WRIST_FRAMES = 8
 OWN, NERFSTUDIO = "own", "nerfstudio"
 ENGINES = (OWN, NERFSTUDIO)
 
@@ -27,6 +30,11 @@ class BuildSettings:
     filmed_as: float | None = None
 
     def __post_init__(self) -> None:
+        if self.steps < 1 or self.seed < 0 or self.wrist_frames < LEAST_WRIST_FRAMES:
+            raise InvalidInput(
+                f"a twin needs at least 1 step, {LEAST_WRIST_FRAMES} wrist frames and a seed of 0, not "
+                f"{self.steps}, {self.wrist_frames} and {self.seed}"
+            )
         if self.engine not in ENGINES:
             raise InvalidInput(f"there is no engine {self.engine!r}, only {' and '.join(ENGINES)}")
         if self.generator and not self.segmenter:
@@ -39,7 +47,7 @@ class BuildSettings:
 
     def aspect(self, episode: Episode, name: str) -> float:
         """`fy / fx` of a camera: 1 where its film has the shape it was taken in."""
-        filmed_as = self.filmed_as or episode.metadata.get("filmed_as")
+        filmed_as = self.filmed_as or episode.metadata.get(FILMED_AS)
         if filmed_as is None:
             return 1.0
         height, width = episode.cameras[name].shape[1:3]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from arena.contracts import Episode, Frames
+from arena.contracts import Episode, Frames, InvalidInput
 from arena.metrics import psnr, ssim
 from real2sim.mount import flange_poses
 from real2sim.twin.bundle import Twin
@@ -107,12 +107,16 @@ def picture_of(replays: Mapping[str, Replay], path: Path, columns: int = 6) -> N
 
 
 def look_of(robot: RobotImages, real: Frames) -> Look:
+    """What the camera does to the robot's colours; nothing, where its film shows too little of them."""
     if robot.mask.sum() < LEAST_ROBOT:
         return Look()
     # Values in order, not pixel by pixel: the lights are not the real ones, so a link's bright side may be another one,
     # and a line through unlike pixels would make all of it grey.
     drawn, seen = (np.sort(frames[robot.mask] / 255.0, axis=0) for frames in (robot.image, real))
-    return Look(robot=fit_color_response(drawn, seen, np.ones(len(drawn), bool)))
+    try:
+        return Look(robot=fit_color_response(drawn, seen, np.ones(len(drawn), bool)))
+    except InvalidInput:  # Nearly all of it is too bright or too dark.
+        return Look()
 
 
 def _likeness(drawn: Frames, real: Frames, still: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -34,7 +34,18 @@ robot is drawn onto itself, and at most 0.37 at other optima; in known scenes wi
 RIVAL = 0.06
 """A start whose score is further below the best is not followed up."""
 
+LEAST_CHANGED = 0.003
+"""Share of a film's pixels that a robot changes as it moves."""
+
 Progress = Callable[[int, int, str], None]
+
+
+class RobotUnseen(InvalidInput):
+    """A film that does not show the robot move: only `share` of it changes."""
+
+    def __init__(self, message: str, share: float) -> None:
+        super().__init__(message)
+        self.share = share
 
 
 @dataclass(frozen=True)
@@ -81,15 +92,15 @@ def solve_exterior(
 
     The principal point is the picture's middle. `focal` in pixels across, where it is known, or `lens`, where it is
     likely: the start is searched for with that. `aspect` is that of its pixels, `fy / fx`, other than 1 in films that
-    were squeezed. Raises `InvalidInput` for an episode without joints, with too few frames, or whose film does not show
-    the robot move.
+    were squeezed. Raises `InvalidInput` for an episode without joints or with too few frames, and `RobotUnseen` for a
+    film that does not show the robot move.
     """
     shots = _shots(episode, name)
     joints, gripper = shots.joints, shots.gripper
     coarse, fine, held_out = _chosen_frames(joints)
     changed = shots.plate.changed(shots.film[coarse])
-    if changed.mean() < 0.003:
-        raise InvalidInput(f"camera {name} of {episode.id} does not show the robot move: choose another camera")
+    if (share := float(changed.mean())) < LEAST_CHANGED:
+        raise RobotUnseen(f"camera {name} of {episode.id} does not show the robot move: choose another camera", share)
     height, width = shots.film.shape[1:3]
     kind = robot_named(episode.robot)
     robot = RobotSilhouette(SHARP * width, SHARP * height, kind)
@@ -174,7 +185,8 @@ def _roughly(robot: RobotSilhouette, shots: Shots, rows: NDArray[np.intp], start
 
 
 def check_exterior(episode: Episode, name: str, camera: Camera) -> ExteriorFit:
-    """How well an episode bears out a camera that its dataset knows. Raises `InvalidInput` as `solve_exterior` does."""
+    """How well an episode bears out a camera of its films' size that its dataset knows. Raises `InvalidInput` as
+    `solve_exterior` does."""
     shots = _shots(episode, name)
     robot = RobotSilhouette(SHARP * camera.width, SHARP * camera.height, robot_named(episode.robot))
     try:

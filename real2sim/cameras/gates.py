@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from arena.contracts import FloatArray, Frames
-from real2sim.cameras.exterior import LEAST_FEATURES, LEAST_IOU, ExteriorFit
+from arena.contracts import FloatArray, Frames, InvalidInput
+from real2sim.cameras.exterior import (
+    LEAST_CHANGED,
+    LEAST_EDGES_SEEN,
+    LEAST_FEATURES,
+    LEAST_IOU,
+    MOST_EDGE_PIXELS,
+    ExteriorFit,
+    RobotUnseen,
+)
 from real2sim.cameras.handeye import HandEye
 from real2sim.cameras.plate import Plate
 
@@ -32,6 +43,15 @@ class Gate:
     threshold: float
     passed: bool
     reason: str
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON, which has no infinity: None stands for it."""
+        return {**asdict(self), "value": self.value if math.isfinite(self.value) else None}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Gate:
+        """The gate of `facts`."""
+        return cls(**{**facts, "value": float("inf") if facts["value"] is None else facts["value"]})
 
 
 def steadiness(film: Frames, name: str) -> Gate:
@@ -68,7 +88,18 @@ def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
     if fit.feature_share is not None and fit.followed:
         metric = "share of the features on the robot that move with it"
         return Gate(f"camera {name}", metric, fit.feature_share, LEAST_FEATURES, not reason, reason)
-    return Gate(f"camera {name}", "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
+    stage = f"camera {name}"
+    if fit.iou >= LEAST_IOU and fit.edges_seen < LEAST_EDGES_SEEN:
+        return Gate(stage, "share of the robot's outline that is seen", fit.edges_seen, LEAST_EDGES_SEEN, False, reason)
+    if fit.iou >= LEAST_IOU and fit.edge_pixels > MOST_EDGE_PIXELS:
+        return Gate(stage, "pixels that its outline is off by", fit.edge_pixels, MOST_EDGE_PIXELS, False, reason)
+    return Gate(stage, "robot mask IoU on held-out frames", fit.iou, LEAST_IOU, not reason, reason)
+
+
+def unseen_gate(unseen: RobotUnseen, name: str) -> Gate:
+    """That of a camera whose film does not show the robot move."""
+    metric = "share of the film that changes as the robot moves"
+    return Gate(f"camera {name}", metric, unseen.share, LEAST_CHANGED, False, str(unseen))
 
 
 def given_gate(fit: ExteriorFit, name: str) -> Gate:
@@ -105,6 +136,11 @@ def epipolar_gate(fit: HandEye) -> Gate:
             "sees is moved"
         )
     return Gate("camera wrist", "share of features at their epipolar lines", value, LEAST_EPIPOLAR, not reason, reason)
+
+
+def unmatched_gate(error: InvalidInput) -> Gate:
+    """That of a wrist film whose frames share too little."""
+    return Gate("camera wrist", "share of features at their epipolar lines", 0.0, LEAST_EPIPOLAR, False, str(error))
 
 
 def hand_eye_gate(fit: HandEye) -> Gate:

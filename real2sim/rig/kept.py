@@ -61,5 +61,5 @@ def load_rig(folder: Path) -> Rig:
         servo=Servo(**told_of(facts["servo"])),
         gripper=GripperServo(**told_of(facts["gripper"])),
         looks={name: look_from(each) for name, each in facts["looks"].items()},
-        gates=tuple(Gate(**gate) for gate in facts["gates"]),
+        gates=tuple(Gate.of(gate) for gate in facts["gates"]),
     )

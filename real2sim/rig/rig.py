@@ -184,7 +184,7 @@ class _Maker:
                 self._pool.fps,
             )
             grips = [(one.action.values[:, 6], np.asarray(one.gripper_position)[:, 0]) for one in told if one.action]
-            gripper = identify_gripper(grips, self._pool.fps)
+            gripper = identify_gripper(grips, self._pool.fps, paced=self._robot.gripper.paced)
             reason = "" if servo.residual <= MOST_UNEXPLAINED else "the actions are not what this arm was told"
             metric = "motion that the commands do not explain, m"
             return {"servo": servo_facts(servo), "gripper": servo_facts(gripper)}, [

@@ -104,6 +104,8 @@ def _read_header(path: Path, start: bytes) -> tuple[int, np.dtype[np.void], int]
         if len(line) != 3 or line[0] != "property" or line[1] not in _TYPES:
             raise InvalidInput(f"{path}: only plain properties of a `vertex` are read, not {' '.join(line)!r}")
     names = [line[2] for line in properties]
+    if not names:
+        raise InvalidInput(f"{path} has a `vertex` without properties")
     if len(set(names)) != len(names):
         raise InvalidInput(f"{path} names a property twice")
     row = np.dtype([(line[2], _TYPES[line[1]]) for line in properties])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,11 @@ class Beginning:
     robot: str
     episode_id: str
     task: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = np.append(np.asarray(self.joint_position, dtype=np.float64), [self.gripper_position, self.fps])
+        if numbers.shape != (9,) or not np.isfinite(numbers).all() or not self.fps > 0:
+            raise InvalidInput("a twin begins with seven joints, a gripper's position and a rate, all finite")
 
     @classmethod
     def of(cls, episode: Episode) -> Beginning:
@@ -124,7 +129,7 @@ def save_twin(folder: Path, twin: Twin) -> None:
         "beginning": {**asdict(twin.beginning), "joint_position": np.asarray(twin.beginning.joint_position).tolist()},
         "origin": dict(twin.origin),
         "backdrops": sorted(twin.backdrops),
-        "files": {name: _sha256(folder / name) for name in _file_names(twin)},
+        "files": {name: _sha256(folder / name) for name in _file_names(twin.splats)},
     }
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text(json.dumps(manifest, indent=1))
@@ -135,9 +140,7 @@ def load_twin(folder: Path) -> Twin:
     """The twin of a folder. Raises `InvalidInput` where there is none, a file is missing or is not the one written."""
     manifest = read_manifest(folder)
     try:
-        for name, sha256 in manifest["files"].items():
-            if Path(name).is_absolute() or ".." in Path(name).parts or _sha256(folder / name) != sha256:
-                raise InvalidInput(f"{folder / name} is not the file that the twin was saved with: build it again")
+        _check_files(folder, manifest)
         geometry = load_file(folder / GEOMETRY)
         objects = tuple(_object(facts, geometry) for facts in manifest["objects"])
         return Twin(
@@ -189,8 +192,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _file_names(twin: Twin) -> list[str]:
-    return [BACKGROUND, GEOMETRY, *(f"{OBJECTS}/{name}.ply" for name in twin.splats)]
+def _file_names(things: Iterable[str]) -> list[str]:
+    return [BACKGROUND, GEOMETRY, *(f"{OBJECTS}/{name}.ply" for name in things)]
+
+
+def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """All that a twin is read from is named by its manifest, lies in its folder and is what was written."""
+    names = [str(facts["name"]) for facts in manifest["objects"]]
+    if any(Path(name).name != name for name in names):
+        raise InvalidInput(f"the twin in {folder} has things whose names are no file names: {', '.join(names)}")
+    if sorted(manifest["files"]) != sorted(_file_names(names)):
+        raise InvalidInput(f"the twin in {folder} does not name its files: build it again")
+    for name, sha256 in manifest["files"].items():
+        if _sha256(folder / name) != sha256:
+            raise InvalidInput(f"{folder / name} is not the file that the twin was saved with: build it again")
 
 
 def _sha256(path: Path) -> str:

@@ -46,8 +46,8 @@ def fit_color_response(rendered: FloatArray, photographed: FloatArray, mask: NDA
         raise InvalidInput(f"colours of shape {rendered.shape}, {photographed.shape} and {mask.shape} do not match")
     usable = mask & np.isfinite(rendered).all(axis=-1)
     given, wanted = rendered[usable].astype(np.float64), photographed[usable].astype(np.float64)
-    if (np.abs(wanted - 0.5) < _SATURATED).all(axis=-1).sum() < MIN_PIXELS:
-        raise InvalidInput(f"a colour response needs {MIN_PIXELS} unsaturated pixels, not {len(given)}")
+    if (count := int((np.abs(wanted - 0.5) < _SATURATED).all(axis=-1).sum())) < MIN_PIXELS:
+        raise InvalidInput(f"a colour response needs {MIN_PIXELS} unsaturated pixels, not {count}")
     stride = -(-len(given) // MAX_SAMPLES)
     fitted = [_robust_line(given[::stride, channel], wanted[::stride, channel]) for channel in range(3)]
     (r_gain, r_offset), (g_gain, g_offset), (b_gain, b_offset) = fitted

@@ -100,10 +100,12 @@ LEAST_OPENING = 0.3
 """What a gripper has to open or close by, or nothing can be told of how it follows."""
 
 
-def identify_gripper(films: Sequence[tuple[FloatArray, FloatArray]], fps: float) -> GripperServo:
+def identify_gripper(
+    films: Sequence[tuple[FloatArray, FloatArray]], fps: float, *, paced: bool = False
+) -> GripperServo:
     """The gripper that turns commands `(T,)` into positions `(T,)`, of one or more episodes; row t was told from frame
-    t until the next. Things that stop it count little (least absolute differences). Where it hardly moves, it is the
-    one that is assumed."""
+    t until the next. Commands are where to go or, of one that may be `paced`, how hard to close. Things that stop it
+    count little (least absolute differences). Where it hardly moves, it is the one that is assumed."""
     if not films or max(np.ptp(reached) for _, reached in films) < LEAST_OPENING:
         return GripperServo()
 
@@ -130,7 +132,7 @@ def identify_gripper(films: Sequence[tuple[FloatArray, FloatArray]], fps: float)
 
     speeds = [np.array([np.log(speed)]) for speed in (1.0, 3.0, 10.0)]
     paces = [np.array([np.log(pace), 0.5, np.log(lag)]) for pace in (5.0, 20.0) for lag in (0.03, 0.1)]
-    candidates = ((going, speeds), (pacing, paces))
+    candidates = ((going, speeds), (pacing, paces)) if paced else ((going, speeds),)
     found = []
     for make, starts in candidates:
         for start in starts:

@@ -20,10 +20,10 @@ def commands_of(episode: Episode) -> tuple[FloatArray, FloatArray]:
         raise InvalidInput(f"episode {episode.id} has no joint positions, so it cannot be carried out in a twin")
     joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
     told = commanded_joints(episode)
-    if told is None:
+    if told is None or episode.action is None:
         rows = np.minimum(np.arange(len(joints)) + 1, len(joints) - 1)
         return joints[rows], gripper[rows]
-    return told, gripper
+    return told, np.asarray(episode.action.values[:, -1])
 
 
 def carried_out(twin: Twin, told: FloatArray, gripper: FloatArray, seed: int | None = None) -> list[Instant]:

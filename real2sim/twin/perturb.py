@@ -57,13 +57,23 @@ def perturbed(twin: Twin, axis: str, seed: int, strength: float = 1.0) -> Twin:
     return replace(other, origin={**twin.origin, "perturbation": facts})
 
 
+def _drawn_all(twin: Twin) -> None:
+    """Raises `InvalidInput` for a twin of which some of what is behind its things is a film's own picture."""
+    if twin.backdrops:
+        raise InvalidInput(
+            f"{', '.join(sorted(twin.backdrops))} show their own film behind things: that cannot be moved or painted"
+        )
+
+
 def _background(twin: Twin, rng: np.random.Generator, strength: float) -> tuple[Twin, Facts]:
+    _drawn_all(twin)
     seed = int(rng.integers(2**31))
     scene = image_on_background(twin.background, twin.plane, random_picture(seed), strength)
     return replace(twin, background=scene), {"picture": seed}
 
 
 def _table_color(twin: Twin, rng: np.random.Generator, strength: float) -> tuple[Twin, Facts]:
+    _drawn_all(twin)
     color = random_color(rng)
     chosen = on_table(twin.background, twin.plane)
     return replace(twin, background=painted(twin.background, chosen, color, strength)), {"color": color.tolist()}
@@ -94,6 +104,7 @@ def _lighting(twin: Twin, rng: np.random.Generator, strength: float) -> tuple[Tw
 
 
 def _camera(twin: Twin, rng: np.random.Generator, strength: float) -> tuple[Twin, Facts]:
+    _drawn_all(twin)
     drawn: Facts = {}
     exterior = {}
     for name in sorted(twin.exterior):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from arena.contracts import FloatArray, Frames, InvalidInput
 from real2sim.camera import Camera
+from real2sim.splats.device import splat_device
 from real2sim.splats.gaussians import Gaussians, check_rigid
 from real2sim.splats.raster import rasterize
 from real2sim.twin.color import ColorResponse, to_uint8
@@ -94,6 +95,8 @@ class _Kept:
         if missing:
             drawn = draw(list(missing.values()))
             self._layers.update({key: _row(drawn, index) for index, key in enumerate(missing)})
+        for key in keys:
+            self._layers.move_to_end(key)
         found = [self._layers[key] for key in keys]
         while len(self._layers) > self._most:
             self._layers.popitem(last=False)
@@ -104,7 +107,7 @@ class TwinRenderer:
     """Draws scenes that share a `background` (base frame) and `objects` (each in the frame of its body).
 
     `looks` and `backdrops` are by camera name; a camera without a look changes nothing. Things are drawn `finer` times
-    larger than the pictures, and averaged.
+    larger than the pictures, and averaged. All of it happens on `device`, `splat_device` where none is named.
     """
 
     def __init__(
@@ -114,10 +117,11 @@ class TwinRenderer:
         looks: Mapping[str, Look] | None = None,
         backdrops: Mapping[str, Backdrop] | None = None,
         finer: int = 1,
+        device: str | None = None,
     ) -> None:
-        self._finer = finer
-        self._background = background.detach()
-        self._objects = {name: gaussians.detach() for name, gaussians in objects.items()}
+        self._finer, device = finer, device or splat_device()
+        self._background = background.detach().to(device)
+        self._objects = {name: gaussians.detach().to(device) for name, gaussians in objects.items()}
         self._looks, self._backdrops = dict(looks or {}), dict(backdrops or {})
         self._backgrounds, self._things = _Kept(KEPT_BACKGROUNDS), _Kept(KEPT_THINGS)
 

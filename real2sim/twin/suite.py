@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arena.contracts import InvalidInput
-from real2sim.twin.bundle import Twin, read_manifest, save_twin
+from real2sim.twin.bundle import MANIFEST, Twin, read_manifest, save_twin
 from real2sim.twin.perturb import AXES, perturbed
 from real2sim.twin.world import twin_folders
 
@@ -34,10 +34,12 @@ def write_suite(
     """Write the twin and `each` perturbations of it along every one of `axes` into folders in `out`.
 
     Their keys, and why axes were left out that this twin has nothing for. The n-th of an axis has the seed `seed + n`.
-    Raises `InvalidInput` for an unknown axis, and where no axis is left.
+    Raises `InvalidInput` for an unknown axis, where no axis is left, and for an `out` that holds other twins already.
     """
     if each < 1:
         raise InvalidInput(f"a suite needs at least one twin for each axis, not {each}")
+    if out.exists() and any(out.glob(f"*/{MANIFEST}")):
+        raise InvalidInput(f"{out} holds twins already, which would be run together with these: name an empty folder")
     base = twin.beginning.episode_id
     written, left_out = [base], {}
     save_twin(out / BASE, twin)

@@ -30,8 +30,8 @@ LEVEL = 3e-6
 """Cost of a tilt, per square degree: a robot's base and its table are level within a degree or two, and a table with
 little texture would leave its tilt to chance."""
 MIN_CELLS = 200
-_RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 """Points of a table that two photographs or more have to show."""
+_RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from arena.contracts import Episode, InvalidInput
-from real2sim.twin.bundle import save_twin
+from arena.contracts import ActionSpace, Episode, InvalidInput
+from arena.episodes.lerobot_writer import LeRobotWriter
+from real2sim.twin.bundle import load_twin, save_twin
 from tests.real2sim.twin.small import make_small_twin
 from tests.workers.dots import write_dataset
 from workers.cli import main
@@ -92,10 +94,10 @@ def test_a_twin_is_made_by_a_job_once_and_again_when_it_is_gone(
 
     def quick(episode: Episode, out: Path, settings: build.BuildSettings, *, code: str, report: Any) -> build.Built:
         made.append(episode.id)
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         report("scene: 30 dB")
         built = build.Built(True, "", (gate,), {"scene": 1.0}, ("cup",), {"psnr": 30.0})
-        (out / build.REPORT).write_text(json.dumps(asdict(built)))
+        (out / build.REPORT).write_text(json.dumps(built.facts()))
         return built
 
     monkeypatch.setattr(build, "build_twin", quick)
@@ -109,12 +111,55 @@ def test_a_twin_is_made_by_a_job_once_and_again_when_it_is_gone(
         assert run_jobs([request], STEPS, context) == [{"twin": inputs.out, "accepted": True, "reason": ""}]
     assert made == ["episode-1"]
     assert build.read_report(tmp_path / "twin").gates == (gate,)
+    other = Request("reconstruct", inputs.model_copy(update={"episode": "episode-0"}))
+    run_jobs([other], STEPS, context)
+    run_jobs([request], STEPS, context)  # Another twin had gone to its folder.
+    assert made == ["episode-1", "episode-0", "episode-1"]
+    made = made[2:]
     shutil.rmtree(tmp_path / "twin")
     run_jobs([request], STEPS, context)
     assert made == ["episode-1"] * 2
     lost = Request("reconstruct", inputs.model_copy(update={"episode": "episode-7"}))
     with pytest.raises(InvalidInput, match="no longer holds episode-7"):
         run_jobs([lost], STEPS, context)
+
+
+def test_an_episode_is_replayed_in_its_twin_whatever_the_size_of_its_films(
+    twin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from real2sim.robot import PandaKinematics
+
+    home = load_twin(twin).beginning.joint_position
+    joints = home + np.linspace(0, 0.1, 9)[:, None]
+    for size in ((30, 40), (60, 80)):
+        data = tmp_path / f"{size[0]}"
+        names = ("exterior_1", "wrist")
+        writer = LeRobotWriter(
+            data, fps=5.0, cameras=dict.fromkeys(names, size), robot="panda", action_space=ActionSpace.JOINT_POSITION
+        )
+        film = np.random.default_rng(0).integers(0, 256, (9, *size, 3), dtype=np.uint8)
+        writer.add_episode(
+            "episode-1", frames=dict.fromkeys(names, film), cartesian_position=PandaKinematics().forward(joints),
+            gripper_position=np.zeros((9, 1)), joint_position=joints,
+            action=np.concatenate([joints, np.zeros((9, 1))], axis=1), instruction="go", success=True, task="",
+            metadata={},
+        )  # fmt: skip
+        writer.finish()
+        out = tmp_path / f"{size[0]}.mp4"
+        assert main(f"twin replay {twin} {data} --out {out} --json".split()) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["reached_mm"] < 50
+        assert sorted(found["cameras"]) == ["exterior_1", "wrist"]
+        assert out.stat().st_size > 500
+
+
+def test_what_a_build_takes_by_default_is_what_the_command_line_takes() -> None:
+    from real2sim.build import BuildSettings
+    from workers.cli.twin import Build
+
+    line, settings = Build(Path("a"), Path("b")), BuildSettings()
+    same = ("wrist_frames", "steps", "seed", "engine", "filmed_as")
+    assert [getattr(line, name) for name in same] == [getattr(settings, name) for name in same]
 
 
 def test_settings_of_a_twin_survive_a_message() -> None:

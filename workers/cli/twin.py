@@ -36,7 +36,7 @@ class Build:
     """Which of its episodes, by id; the first by default."""
     wrist_frames: int = 48
     """Of the wrist camera, that the scene is fitted to."""
-    steps: int = 600
+    steps: int = 1200
     """Of the scene's fit."""
     seed: int = 0
     focal: tuple[str, ...] = ()
@@ -50,8 +50,8 @@ class Build:
     generator: str | None = None
     """An installed image-to-3D plug-in that makes the meshes of what the masks show."""
     engine: Literal["own", "nerfstudio"] = "own"
-    """What fits the scene: our own code, on a CPU or on CUDA, or nerfstudio's splatfacto in an environment of its own,
-    whose bin folder DREAMARENA_NERFSTUDIO names."""
+    """What fits the scene: our own code, on CUDA where gsplat's kernels are there, else on the CPU; or nerfstudio's
+    splatfacto in an environment of its own, whose bin folder DREAMARENA_NERFSTUDIO names."""
     json: bool = False
     """Print JSON and nothing else on stdout."""
 
@@ -79,7 +79,7 @@ class Build:
         )  # fmt: skip
         session.run([Request("reconstruct", inputs)])
         built = read_report(self.out)
-        found = {"episode": episode.id, "out": str(self.out), **asdict(built)}
+        found = {"episode": episode.id, "out": str(self.out), **built.facts()}
         return Answer(found, lambda console: show_built(built, self.out, console), 0 if built.accepted else 2)
 
 

@@ -67,14 +67,20 @@ class Replay:
         from real2sim.build.verify import drive
         from real2sim.twin.bundle import load_twin
         from workers.twins import side_by_side
+        from worldmodels.latents import resize
 
         twin = load_twin(self.twin)
         episode = chosen_episode(
             session.context.workshop.episodes(self.episodes), twin.beginning.episode_id, self.episodes
         )
         driven = drive(twin, episode)
-        real = {name: episode.cameras[name].read() for name in driven.frames}
-        film = np.concatenate([side_by_side(real), side_by_side(driven.frames)], axis=1)
+        # A twin of several episodes may have smaller cameras than their films are.
+        real = {
+            name: resize(episode.cameras[name].read(), frames.shape[1:3])
+            for name, frames in driven.frames.items()
+            if name in episode.cameras
+        }
+        film = np.concatenate([side_by_side(real), side_by_side({name: driven.frames[name] for name in real})], axis=1)
         write_video(self.out, film, episode.fps)
         cameras = {
             name: {"psnr": float(psnr(driven.frames[name], real[name]).mean()),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from arena.contracts import InvalidInput
 from workers.evaluation import Dataset
 from workers.jobs import Context, Inputs, Json, Queue, Step
+
+MADE_FROM = "made_from.sha256"
+"""In a twin's folder, written last: of the inputs that it was made from."""
 
 
 class TwinSettings(Inputs):
@@ -47,15 +51,23 @@ def reconstruct(inputs: ReconstructInputs, context: Context) -> Json:
         said += 1
         context.progress(said, 0, line)
 
+    made_from = Path(inputs.out) / MADE_FROM
+    made_from.unlink(missing_ok=True)
     built = build_twin(found[0], Path(inputs.out), settings, code=inputs.code, report=report)
+    made_from.write_text(_digest(inputs))
     return {"twin": inputs.out, "accepted": built.accepted, "reason": built.reason}
 
 
 def intact(inputs: ReconstructInputs, context: Context) -> bool:
-    """The report is written last."""
-    from real2sim.build import REPORT
+    """Whether the folder still holds what was made of these inputs: another build may have gone to the same."""
+    try:
+        return (Path(inputs.out) / MADE_FROM).read_text() == _digest(inputs)
+    except (OSError, UnicodeDecodeError):
+        return False
 
-    return (Path(inputs.out) / REPORT).is_file()
+
+def _digest(inputs: ReconstructInputs) -> str:
+    return hashlib.sha256(inputs.model_dump_json().encode()).hexdigest()
 
 
 STEP = Step("reconstruct", ReconstructInputs, reconstruct, intact, needs=Queue.GPU)

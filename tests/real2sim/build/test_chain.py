@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arena.contracts import Episode, InvalidInput, Source
-from real2sim.build import build_twin
+from arena.contracts import ActionChunk, ActionSpace, Episode, InvalidInput, Source
+from real2sim.build import BuildSettings, build_twin, chain
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.cameras.gates import Gate
 from real2sim.frames import MemoryFrames
+from real2sim.twin.physics import Settled
+
+FILM = np.random.default_rng(0).integers(0, 256, (20, 24, 40, 3), dtype=np.uint8)
 
 
 def an_episode(frames: int = 20) -> Episode:
@@ -41,6 +44,10 @@ def an_episode(frames: int = 20) -> Episode:
         (lambda e: an_episode(5), "5 frames"),
         (lambda e: replace(e, robot="widowx"), "no model of a 'widowx'"),
         (lambda e: replace(e, cameras={}), "needs the films"),
+        (
+            lambda e: replace(e, cameras={**e.cameras, "wrist": MemoryFrames(FILM[:, :12])}),
+            "exterior_1 40x24, wrist 40x12",
+        ),
     ],
 )
 def test_an_episode_that_no_twin_can_be_made_of_is_refused_with_one_line(
@@ -99,6 +106,44 @@ def test_a_key_is_of_pictures_joints_settings_and_code() -> None:
     assert episode_key(an_episode(), "s", "c") == episode_key(episode, "s", "c")
 
 
+def test_what_the_dataset_says_of_actions_and_cameras_belongs_to_the_key() -> None:
+    episode = an_episode()
+    action = ActionChunk(np.zeros((20, 8)), ActionSpace.JOINT_POSITION, 5.0)
+    others = [
+        replace(episode, action=action),
+        replace(episode, action=replace(action, space=ActionSpace.JOINT_VELOCITY)),
+        replace(episode, metadata={"filmed_as": 1.5}),
+        replace(episode, metadata={"calibration": {"exterior_1": {"fx": 100.0}}}),
+        replace(episode, robot="droid"),
+    ]
+    assert len({episode_key(each, "s", "c") for each in (episode, *others)}) == 6
+
+
+def test_a_focal_length_of_a_camera_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"of 'wirst'.* only exterior_1, wrist"):
+        build_twin(an_episode(), tmp_path, BuildSettings(focals=(("wirst", 100.0),)))
+
+
+def test_the_engine_of_the_settings_fits_the_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(chain, "fit_there", lambda p, steps, seed, folder, report: asked.append(("there", steps, seed)))
+    monkeypatch.setattr(chain, "fit_here", lambda p, steps, checkpoint, step, seed: asked.append(("here", steps, seed)))
+    for engine in ("own", "nerfstudio"):
+        settings = BuildSettings(steps=7, seed=3, engine=engine)
+        ledger = Ledger(tmp_path, "key", print)
+        chain._Chain(an_episode(), tmp_path, settings, ledger, print)._engine(None)  # type: ignore[arg-type]
+    assert asked == [("here", 7, 3), ("there", 7, 3)]
+
+
+def test_a_thing_that_turns_where_it_stands_is_refused_by_its_angle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "TwinPhysics", lambda *parts: None)
+    monkeypatch.setattr(chain, "settle", lambda physics: (Settled("cup", 0.001, 6.0), Settled("can", 0.002, 1.0)))
+    _, (distance, angle) = chain._settled(None, ("cup", "can"))  # type: ignore[arg-type]
+    assert (distance.value, distance.passed) == (0.002, True)
+    assert (angle.value, angle.passed) == (6.0, False)
+    assert angle.reason.startswith("cup would not stay")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_an_episode_becomes_a_twin(tmp_path: Path) -> None:
@@ -115,6 +160,11 @@ def test_an_episode_becomes_a_twin(tmp_path: Path) -> None:
     errors = object_errors(twin.objects, truth.objects)
     assert np.median(errors.position_cm) < 1
     assert not errors.stray
+    for name, camera in twin.exterior.items():
+        apart = camera.camera_to_base[:3, 3] - truth.exterior[name].camera_to_base[:3, 3]
+        assert np.linalg.norm(apart) < 0.02
+        assert built.measures["cameras"][name]["robot_mask_iou"] > 0.6
+    assert next(gate.value for gate in built.gates if gate.stage == "scene") > 25
     lines: list[str] = []
     again = build_twin(truth.episode, tmp_path, report=lines.append)
     assert lines == []  # every stage was read

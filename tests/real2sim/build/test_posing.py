@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from real2sim.build.ledger import Ledger, Refused
 from real2sim.build.posing import CameraStages
 from real2sim.build.settings import BuildSettings
 from real2sim.camera import CALIBRATION, Camera, calibrated, camera_facts
-from real2sim.cameras.exterior import ExteriorFit
+from real2sim.cameras.exterior import ExteriorFit, RobotUnseen
+from real2sim.cameras.gates import Gate, certainty_gate, silhouette_gate
+from real2sim.cameras.matching import Matches
+from real2sim.frames import MemoryFrames
 from real2sim.truth import make_truth
 
 NAMES = ["exterior_1", "exterior_2"]
@@ -33,6 +37,8 @@ def stages(
 
     def solve(episode: Any, name: str, *, lens: float | None, **rest: Any) -> ExteriorFit:
         asked.append((name, lens))
+        if (name, lens) not in fits:
+            raise RobotUnseen(f"camera {name} does not show the robot move: choose another camera", 0.001)
         return fits[name, lens]
 
     monkeypatch.setattr(posing, "solve_exterior", solve)
@@ -71,6 +77,54 @@ def test_one_that_is_only_uncertain_is_not_tried_again(tmp_path: Path, monkeypat
     cameras, asked = stages(tmp_path, monkeypatch, fits)
     assert set(cameras.exteriors(NAMES)) == {"exterior_2"}
     assert asked == list(fits)
+
+
+def test_one_that_never_shows_the_robot_move_is_left_out_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras, asked = stages(tmp_path, monkeypatch, {("exterior_2", None): a_fit(66.0, 0.9)})
+    assert set(cameras.exteriors(NAMES)) == {"exterior_2"}
+    assert cameras.left_out == ["exterior_1"]
+    assert asked == [(name, None) for name in NAMES]
+    assert set(cameras.measures) == {"exterior_2"}
+    cameras, _ = stages(tmp_path / "none", monkeypatch, {})
+    with pytest.raises(Refused, match="choose another camera"):
+        cameras.exteriors(NAMES)
+
+
+def test_a_wrist_film_whose_frames_share_nothing_refuses_the_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def match(film: Any) -> Matches:
+        asked.append(len(film))
+        none = np.zeros(0, int)
+        return Matches(none, none, np.zeros((0, 2, 2)), np.zeros((0, 2), int))
+
+    monkeypatch.setattr(posing, "match_frames", match)
+    cameras, _ = stages(tmp_path, monkeypatch, {})
+    rows = np.linspace(0, 11, 300).astype(int)
+    episode = cameras._episode
+    film = MemoryFrames(episode.cameras["wrist"].read()[rows])
+    cameras._episode = replace(
+        episode, cameras={"wrist": film}, joint_position=np.asarray(episode.joint_position)[rows],
+        cartesian_position=np.asarray(episode.cartesian_position)[rows],
+        gripper_position=np.asarray(episode.gripper_position)[rows],
+    )  # fmt: skip
+    with pytest.raises(Refused, match="camera wrist"):
+        cameras.wrist()
+    assert asked == [posing.MOST_MATCHED]  # of three hundred
+
+
+def test_a_gate_says_which_of_its_conditions_failed() -> None:
+    camera = a_fit(66.0, 0.9).camera
+    blurred, hidden = ExteriorFit(camera, 0.9, 2.0, 0.9, 0.001), ExteriorFit(camera, 0.9, 0.1, 0.4, 0.001)
+    assert silhouette_gate(a_fit(66.0, 0.9), "one").passed
+    assert (silhouette_gate(blurred, "one").value, silhouette_gate(hidden, "one").value) == (2.0, 0.4)
+    assert not silhouette_gate(blurred, "one").passed
+    endless = certainty_gate(a_fit(66.0, 0.9, error=float("inf")), "one")
+    assert Gate.of(json.loads(json.dumps(endless.facts(), allow_nan=False))) == endless
 
 
 def test_without_any_camera_the_first_ones_gate_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,9 @@ def test_pixels_are_square_unless_a_film_was_squeezed() -> None:
     [
         ({"engine": "none"}, "no engine 'none'"),
         ({"filmed_as": 16.0}, "16:9 is 1.778"),
+        ({"steps": 0}, "at least 1 step"),
+        ({"wrist_frames": 3}, "8 wrist frames"),
+        ({"seed": -1}, "a seed of 0"),
         ({"generator": "blocks"}, "needs the masks of a segmenter"),
     ],
 )

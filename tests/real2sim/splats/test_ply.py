@@ -80,6 +80,13 @@ def test_a_damaged_header_is_refused(tmp_path: Path, old: bytes, new: bytes, mes
         read_ply(path)
 
 
+def test_a_header_without_properties_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scene.ply"
+    path.write_bytes(b"ply\nformat binary_little_endian 1.0\nelement vertex 3\nend_header\n")
+    with pytest.raises(InvalidInput, match="without properties"):
+        read_ply(path)
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_numbers_that_are_not_finite_are_refused_both_ways(tmp_path: Path, number: float) -> None:
     path, broken = tmp_path / "scene.ply", scene(0)

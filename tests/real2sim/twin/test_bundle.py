@@ -75,9 +75,32 @@ def test_a_file_that_was_changed_is_refused(tmp_path: Path) -> None:
 def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
     save_twin(tmp_path, some_twin())
     manifest = json.loads((tmp_path / "twin.json").read_text())
-    manifest["files"] = {"../secret": "0"}
+    for files in ({"../secret": "0"}, {}):
+        (tmp_path / "twin.json").write_text(json.dumps({**manifest, "files": files}))
+        with pytest.raises(InvalidInput, match="does not name its files"):
+            load_twin(tmp_path)
+    manifest["objects"][0]["name"] = "../secret"
     (tmp_path / "twin.json").write_text(json.dumps(manifest))
-    with pytest.raises(InvalidInput, match="is not the file"):
+    with pytest.raises(InvalidInput, match="no file names"):
+        load_twin(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("beginning", "joint_position", [float("nan")] * 7),
+        ("beginning", "fps", 0.0),
+        ("wrist", "cx", float("nan")),
+        ("wrist", "width", 10**6),
+        ("wrist", "fx", float("inf")),
+    ],
+)
+def test_numbers_that_no_twin_has_are_refused(tmp_path: Path, part: str, key: str, value: object) -> None:
+    save_twin(tmp_path, some_twin())
+    manifest = json.loads((tmp_path / "twin.json").read_text())
+    manifest[part][key] = value
+    (tmp_path / "twin.json").write_text(json.dumps(manifest))
+    with pytest.raises(InvalidInput, match=r"finite|1 to 16384"):
         load_twin(tmp_path)
 
 

@@ -35,9 +35,10 @@ def test_a_gripper_is_identified_whatever_its_command_means(true: GripperServo) 
                 state = true.after(state, command, 0.01)
             reached.append(float(state[0]))
         films.append((told, np.array(reached)))
-    found = identify_gripper(films, FPS)
+    found = identify_gripper(films, FPS, paced=True)
     assert found.residual < 0.03
     assert bool(found.pace) == bool(true.pace)
+    assert not identify_gripper(films, FPS).pace
 
 
 def test_a_gripper_that_hardly_moves_tells_nothing() -> None:
