@@ -25,10 +25,10 @@ from real2sim.mount import WRIST
 from real2sim.robots import robot_named
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
-from real2sim.twin.carve import Mesh
 from real2sim.twin.color import ColorResponse
 from real2sim.twin.control import GripperServo, Servo
 from real2sim.twin.goal import Goal
+from real2sim.twin.mesh import Mesh
 from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.render import Backdrop, Look
 from real2sim.twin.solids import SHAPES, Shape

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from arena.contracts import FloatArray, Frames, InvalidInput
 from real2sim.splats.planar import pixel_rays
 from real2sim.splats.views import View
-from real2sim.twin.carve import Mesh
 from real2sim.twin.library import open3d
-from real2sim.twin.objects import ObjectSettings, TwinObject, object_of
+from real2sim.twin.mesh import Mesh
+from real2sim.twin.objects import TwinObject, object_of
 
 GROUP = "dreamarena.image_to_3d"
 TURNS, SCALES, JUDGED_VIEWS = 24, (0.7, 0.8, 0.9, 1.0, 1.1), 8
@@ -48,7 +48,6 @@ def fitted_into(
     thing: TwinObject,
     generator: ImageTo3D,
     seen: Sequence[tuple[View, NDArray[np.bool_]]],
-    settings: ObjectSettings,
 ) -> TwinObject:
     """`thing` with the generator's mesh for its hull, turned and scaled as its masks agree with best.
 
@@ -64,7 +63,7 @@ def fitted_into(
     tried = [_placed(mesh, unit * scale, 2 * np.pi * turn / TURNS, floor) for scale in SCALES for turn in range(TURNS)]
     judges = [(view, mask, open3d.core.Tensor(_rays(view))) for view, mask in largest[:JUDGED_VIEWS]]
     scores = [_agreement(each, thing, judges) for each in tried]
-    return object_of(thing.name, thing.body_to_base, tried[int(np.argmax(scores))], settings, thing.mass)
+    return object_of(thing.name, thing.body_to_base, tried[int(np.argmax(scores))], thing.mass)
 
 
 def _checked(mesh: Mesh) -> Mesh:

@@ -11,9 +11,9 @@ from scipy.ndimage import gaussian_filter, label
 
 from arena.contracts import FloatArray
 from real2sim.splats.views import View
-from real2sim.twin.carve import closed_surface
 from real2sim.twin.generated import ImageTo3D, fitted_into
-from real2sim.twin.objects import ObjectSettings, TwinObject, object_of
+from real2sim.twin.mesh import closed_surface
+from real2sim.twin.objects import TwinObject, object_of
 from real2sim.twin.support import SupportPlane, plane_frame
 
 Masks = Sequence[Mapping[str, NDArray[np.bool_]]]
@@ -32,21 +32,19 @@ def named_things(
     plane: SupportPlane,
     masks: Masks,
     generator: ImageTo3D | None = None,
-    settings: ObjectSettings | None = None,
 ) -> list[TwinObject]:
     """A thing for every name that enough views show, with the name as its own (`red_block`), in the order of names.
 
     `masks` has a row for each of `views`. The surface is the hull's, or `generator`'s mesh fitted into it.
     """
-    settings = settings or ObjectSettings()
     names = {name: None for each in masks for name in each}
     found: list[TwinObject] = []
     for name in names:
         seen = [(view, each[name]) for view, each in zip(views, masks, strict=True) if name in each]
-        thing = _hull(name, seen, plane, settings) if len(seen) >= LEAST_VIEWS else None
+        thing = _hull(name, seen, plane) if len(seen) >= LEAST_VIEWS else None
         # Two names of one thing: the first is kept.
         if thing is not None and without_named([thing], found):
-            found.append(thing if generator is None else fitted_into(thing, generator, seen, settings))
+            found.append(thing if generator is None else fitted_into(thing, generator, seen))
     return found
 
 
@@ -60,9 +58,7 @@ def _same_place(first: TwinObject, second: TwinObject) -> bool:
     return bool(apart < 0.5 * max(first.size[:2].max(), second.size[:2].max()))
 
 
-def _hull(
-    name: str, seen: Sequence[tuple[View, NDArray[np.bool_]]], plane: SupportPlane, settings: ObjectSettings
-) -> TwinObject | None:
+def _hull(name: str, seen: Sequence[tuple[View, NDArray[np.bool_]]], plane: SupportPlane) -> TwinObject | None:
     """A named thing, upright on the plane; None where its masks do not meet."""
     upright = plane_frame(np.zeros(3), plane)
     upright[:3, 3] += upright[:3, :3] @ np.array([*(_meeting(seen, upright)[:2]), 0.0])
@@ -81,7 +77,7 @@ def _hull(
     # A cell of air all around closes the surface, on the plane too.
     padded = np.pad(gaussian_filter(field, 0.7), 1, constant_values=0.5)
     mesh = closed_surface(padded, corner - FINE, FINE)
-    return object_of(re.sub(r"[^a-z0-9]+", "_", name).strip("_"), upright, mesh, settings)
+    return object_of(re.sub(r"[^a-z0-9]+", "_", name).strip("_"), upright, mesh)
 
 
 def _meeting(seen: Sequence[tuple[View, NDArray[np.bool_]]], upright: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from arena.contracts import FloatArray, InvalidInput
 from real2sim.engine import mujoco, mujoco_quaternion
 from real2sim.robots import Robot
 from real2sim.twin.arm import OTHER_BITS, PREFIX, attach_robot
-from real2sim.twin.carve import Mesh
+from real2sim.twin.mesh import Mesh
 from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.support import SupportPlane
 

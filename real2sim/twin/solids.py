@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.contracts import FloatArray
-from real2sim.twin.carve import Mesh
 from real2sim.twin.library import open3d
+from real2sim.twin.mesh import Mesh
 
 Shape = Literal["box", "cylinder", "ellipsoid"]
 SHAPES: tuple[Shape, ...] = ("box", "cylinder", "ellipsoid")

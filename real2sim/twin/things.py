@@ -18,7 +18,8 @@ from arena.contracts import FloatArray
 from real2sim.splats.planar import PlaneTexture, pixel_rays, plane_texture
 from real2sim.splats.views import View, check_views
 from real2sim.twin.below import Below
-from real2sim.twin.objects import FRICTION, TwinObject, convex_hull, guessed_mass
+from real2sim.twin.mesh import convex_hull
+from real2sim.twin.objects import FRICTION, TwinObject, guessed_mass
 from real2sim.twin.physics import TwinPhysics
 from real2sim.twin.solid_fit import FittedSolid, ThingSettings, explains_better, fit_solid
 from real2sim.twin.support import SupportPlane

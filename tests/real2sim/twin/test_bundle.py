@@ -14,8 +14,8 @@ from real2sim.camera import Camera
 from real2sim.silhouette import looking_at
 from real2sim.splats.start import start_from_points
 from real2sim.twin.bundle import Beginning, Twin, load_twin, save_twin, twin_sha256
-from real2sim.twin.carve import Mesh
 from real2sim.twin.color import ColorResponse
+from real2sim.twin.mesh import Mesh
 from real2sim.twin.objects import Guess, TwinObject
 from real2sim.twin.render import Look
 from real2sim.twin.support import SupportPlane

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from arena.contracts import Frames, InvalidInput
 from real2sim.splats.views import View
 from real2sim.twin import generated
-from real2sim.twin.carve import Mesh
+from real2sim.twin.mesh import Mesh
 from real2sim.twin.named import named_things, without_named
-from real2sim.twin.objects import ObjectSettings, TwinObject
+from real2sim.twin.objects import TwinObject
 from real2sim.twin.solids import Solid
 from real2sim.twin.support import SupportPlane
 from tests.real2sim.splats.tabletop import BOX, BOX_HALF, CAN, exterior_cameras, geom_id, photograph, wrist_cameras
@@ -132,9 +132,7 @@ def _solid(name: str, x: float, y: float) -> TwinObject:
     mesh = Solid("box", 0, 0, 0, 0.05, 0.05, 0.05).mesh()
     pose = np.eye(4)
     pose[:3, 3] = [x, y, 0.025]
-    return TwinObject(
-        name, pose, np.full(3, 0.05), mesh, convex_parts(mesh, ObjectSettings()), DENSITY, FRICTION, "box"
-    )
+    return TwinObject(name, pose, np.full(3, 0.05), mesh, convex_parts(mesh), DENSITY, FRICTION, "box")
 
 
 def _declare(monkeypatch: pytest.MonkeyPatch, generator: Callable[..., Mesh]) -> None:

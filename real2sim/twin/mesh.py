@@ -1,32 +1,20 @@
-"""A closed shape from depth pictures: what no camera saw through, fused and turned into a watertight mesh.
-
-Signed distances along the rays are averaged in a grid (Curless and Levoy 1996). Voxels that no camera saw as empty,
-because they are behind the surface or between it and the table, count as solid: a thing seen from above is closed down
-to what it stands on.
-"""
+"""Closed surfaces: from a field that is negative inside, and as convex parts, which is what physics collides."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.contracts import FloatArray, InvalidInput
-from real2sim.camera import Camera
-from real2sim.twin.library import open3d
+from arena.contracts import FloatArray
+from real2sim.twin.library import coacd, open3d
 
-TRUNCATION = 3.0
-"""In voxels: distances beyond are not averaged."""
 POISSON_DEPTH = 6
-MIN_SOLID = 8
-"""Voxels inside a thing."""
 MAX_TRIANGLES = 2000
-
-
-class NothingSolid(InvalidInput):
-    """Cameras saw through all of a box: what was taken for a thing is stray depths."""
+MOST_PARTS = 8
+NEARLY_CONVEX = 0.93
+"""Share of its hull that a thing fills to be taken for its hull: its surface is known no better."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +35,6 @@ class Mesh:
         return Mesh(self.vertices @ pose[:3, :3].T + pose[:3, 3], self.triangles)
 
 
-@dataclass(frozen=True)
-class DepthPicture:
-    """`depth` `(H, W)` m along the axis of `camera`, 0 or infinite where it is unknown."""
-
-    camera: Camera
-    depth: FloatArray
-
-
-def carve(pictures: Sequence[DepthPicture], low: FloatArray, high: FloatArray, voxel: float) -> Mesh:
-    """A watertight mesh of what is inside the box from `low` to `high` `(3,)` m, on a grid of `voxel` m.
-
-    Raises `NothingSolid` where nothing is left, and `InvalidInput` where the grid would have more than 200 along a
-    side.
-    """
-    counts = np.ceil((high - low) / voxel).astype(int) + 1
-    if counts.max() > 200 or counts.min() < 2:
-        raise InvalidInput(f"a grid of {tuple(counts)} voxels is not carved: 2 to 200 along each side")
-    axes = [low[axis] + voxel * np.arange(counts[axis]) for axis in range(3)]
-    centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    field = _signed_distance(pictures, centres, voxel).reshape(counts)
-    for axis in range(3):  # the box ends the shape: what is outside is empty
-        np.moveaxis(field, axis, 0)[[0, -1]] = np.maximum(np.moveaxis(field, axis, 0)[[0, -1]], 0.5 * voxel)
-    if (field < 0).sum() < MIN_SOLID:
-        raise NothingSolid("nothing solid is left of an object: cameras saw through it")
-    return closed_surface(field, low, voxel)
-
-
 def closed_surface(field: FloatArray, low: FloatArray, voxel: float) -> Mesh:
     """The watertight surface at the zero of a `field` `(X, Y, Z)`, negative inside and positive along its border.
 
@@ -81,22 +42,6 @@ def closed_surface(field: FloatArray, low: FloatArray, voxel: float) -> Mesh:
     """
     points, normals = _crossings(field, low, voxel)
     return _closed(points, normals)
-
-
-def _signed_distance(pictures: Sequence[DepthPicture], centres: FloatArray, voxel: float) -> FloatArray:
-    """`(N,)` m: positive where cameras saw through, negative inside, from -1 to 1 times the truncation."""
-    limit = TRUNCATION * voxel
-    total, seen = np.zeros(len(centres)), np.zeros(len(centres))
-    for picture in pictures:
-        # The nearest pixel's depth: interpolating would make surfaces between things.
-        row, column, distance = picture.camera.cells(centres)
-        measured = picture.depth[row, column]
-        known = (distance > 0) & np.isfinite(measured) & (measured > 0)
-        ahead = np.where(known, measured - distance, -np.inf)
-        counted = ahead > -limit
-        total += np.where(counted, np.clip(ahead, -limit, limit), 0.0)
-        seen += counted
-    return np.where(seen > 0, total / np.maximum(seen, 1), -limit)
 
 
 def _crossings(field: FloatArray, low: FloatArray, voxel: float) -> tuple[FloatArray, FloatArray]:
@@ -133,3 +78,23 @@ def _closed(points: FloatArray, normals: FloatArray) -> Mesh:
     found.orient_triangles()
     mesh = Mesh(np.asarray(found.vertices).copy(), np.asarray(found.triangles).astype(np.int64))
     return mesh if mesh.volume > 0 else Mesh(mesh.vertices, mesh.triangles[:, ::-1])
+
+
+def convex_parts(mesh: Mesh, seed: int = 0) -> tuple[Mesh, ...]:
+    """Convex meshes that together fill a closed one, which is what MuJoCo collides: its hull where that adds little,
+    else coacd's parts (Wei et al. 2022)."""
+    hull = convex_hull(mesh)
+    if mesh.volume > NEARLY_CONVEX * hull.volume:
+        return (hull,)
+    found = coacd.run_coacd(
+        coacd.Mesh(mesh.vertices, mesh.triangles), threshold=0.08, max_convex_hull=MOST_PARTS, seed=seed,
+        preprocess_mode="off", resolution=1000, mcts_iterations=60, max_ch_vertex=64,
+    )  # fmt: skip
+    return tuple(Mesh(np.asarray(vertices), np.asarray(triangles).astype(np.int64)) for vertices, triangles in found)
+
+
+def convex_hull(mesh: Mesh) -> Mesh:
+    hull = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(mesh.vertices)).compute_convex_hull()[0]
+    hull.orient_triangles()
+    closed = Mesh(np.asarray(hull.vertices).copy(), np.asarray(hull.triangles).astype(np.int64))
+    return closed if closed.volume > 0 else Mesh(closed.vertices, closed.triangles[:, ::-1])
