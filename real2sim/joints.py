@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from arena.contracts import FloatArray
-from real2sim.robots import PANDA, Robot
+from real2sim.robot_kind import Robot
+from real2sim.robots import PANDA
 
 
 class JointSetter:

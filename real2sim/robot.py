@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.engine import mujoco
 from real2sim.robot_files import RobotFiles, load_robot
-from real2sim.robots import FLANGE_OFFSET, PANDA, Robot
+from real2sim.robot_kind import Robot
+from real2sim.robots import FLANGE_OFFSET, PANDA
 
 __all__ = ["FLANGE_OFFSET", "ArmKinematics", "PandaKinematics"]
 

@@ -1,85 +1,24 @@
 """The robots that twins are made of: their own model files, and what a dataset of them calls joints, tool and gripper.
 
-Everything that differs from robot to robot is a value here; nothing else asks for a robot's name.
+Two are here; others are what `DREAMARENA_ROBOTS` describes (`robot_described`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
-from real2sim.robot_files import RobotFiles, panda_with_robotiq, sawyer_with_claws
+from real2sim.robot_described import FOLDER, robots_in
+from real2sim.robot_files import panda_with_robotiq, sawyer_with_claws
+from real2sim.robot_kind import Gripper, Mount, Robot
 
 FLANGE_OFFSET = 0.107
 """Metres from the Panda's `link7` to its flange, along link7's z axis."""
-
-
-@dataclass(frozen=True)
-class Gripper:
-    """`closed` has the position of each of the gripper's joints when it is closed, in rad or m; open, all are 0.
-
-    `motors` are those of them with a motor of their own; the others follow the first motor. A motor pulls with
-    `stiffness` and `damping` (N or Nm per m or rad), by at most `force`. `armature` and `friction` are each joint's own
-    inertia and damping: a finger's are too small for contacts' steps, or stand for a gear that a contact must not feel.
-    One that is `paced` may be told how hard to close, not where to.
-    """
-
-    closed: Mapping[str, float]
-    motors: tuple[str, ...]
-    stiffness: float
-    damping: float
-    force: float
-    armature: float
-    friction: float
-    paced: bool = False
-
-
-@dataclass(frozen=True)
-class Mount:
-    """Where a wrist camera is mostly fixed: `camera_to_flange` `(4, 4)`, and its focal length in picture widths."""
-
-    camera_to_flange: FloatArray
-    focal_widths: float
-
-
-@dataclass(frozen=True)
-class Robot:
-    """One kind of robot, as its datasets know it.
-
-    `names` is what datasets call it. `joints` are its arm's, in the order of `joint_position`. `cartesian_position` is
-    the pose `tool` `(4, 4)` in the frame of the body `tool_body`. Geoms of `visual_group` are looked at; `sites` says
-    whether its sites are, too. `torque` `(7,)` Nm is what its motors give. `shoulder` `(3,)` and `reach` m are the
-    middle and the radius of all that it can touch; `workspace` `((x, x), (y, y), (z, z))` is where its hand mostly is.
-    `fingertips` `(3,)` m are where it grasps, in the tool's frame.
-    The wrist camera goes with the tool, mostly on one of `mounts`; a `level_camera` does not turn with it. Of a pose
-    out of reach, a rad counts as `turn_weight` m.
-    """
-
-    names: tuple[str, ...]
-    files: Callable[[], RobotFiles]
-    joints: tuple[str, ...]
-    tool_body: str
-    tool: FloatArray
-    fingertips: FloatArray
-    gripper: Gripper
-    torque: FloatArray
-    shoulder: FloatArray
-    reach: float
-    workspace: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-    visual_group: int = 1
-    sites: bool = False
-    level_camera: bool = False
-    turn_weight: float = 1.0
-    mounts: tuple[Mount, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.names[0]
 
 
 def _pose(rotation: FloatArray, position: tuple[float, float, float]) -> FloatArray:
@@ -164,12 +103,22 @@ SAWYER = Robot(
 ROBOTS = (PANDA, SAWYER)
 
 
+def known_robots() -> tuple[Robot, ...]:
+    """The robots here, and those that the user describes. Raises `InvalidInput` for a description that is none."""
+    folder = os.environ.get(FOLDER)
+    return ROBOTS if not folder else (*ROBOTS, *robots_in(Path(folder)))
+
+
 def robot_named(name: str) -> Robot:
     """The robot that a dataset calls `name`; the Panda where it does not say. Raises `InvalidInput` for any other."""
-    for robot in ROBOTS:
+    robots = known_robots()
+    for robot in robots:
         if name in robot.names:
             return robot
     if not name:
         return PANDA
-    known = " and ".join(repr(robot.name) for robot in ROBOTS)
-    raise InvalidInput(f"there is no model of a {name!r} here: twins are made of episodes of {known}")
+    known = " and ".join(repr(robot.name) for robot in robots)
+    raise InvalidInput(
+        f"there is no model of a {name!r} here: twins are made of episodes of {known}, and of robots described in the "
+        f"folder that {FOLDER} names (docs/twins.md)"
+    )

@@ -19,7 +19,8 @@ from real2sim.engine import mujoco
 from real2sim.joints import JointSetter
 from real2sim.meshes import simplify
 from real2sim.robot_files import load_robot
-from real2sim.robots import PANDA, Robot, robot_named
+from real2sim.robot_kind import Robot
+from real2sim.robots import PANDA, robot_named
 
 EYE = "eye"
 NEAR, FAR = 0.02, 20.0

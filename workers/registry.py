@@ -115,9 +115,9 @@ class Workshop:
     def kinematics(self, robot: str) -> Kinematics | None:
         """The geometry of a robot, for policies that command its joints. None for robots that we have none of."""
         from real2sim.robot import ArmKinematics
-        from real2sim.robots import ROBOTS
+        from real2sim.robots import known_robots
 
-        known = next((each for each in ROBOTS if robot in each.names), None)
+        known = next((each for each in known_robots() if robot in each.names), None)
         return (
             None if known is None else cast(Kinematics, self._keep("kinematics", robot, lambda: ArmKinematics(known)))
         )

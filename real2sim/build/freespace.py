@@ -16,7 +16,8 @@ from torch import Tensor
 from arena.contracts import Episode, FloatArray
 from real2sim.camera import Camera
 from real2sim.cameras.surface import surface_points
-from real2sim.robots import Robot, robot_named
+from real2sim.robot_kind import Robot
+from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.planar import pixel_rays

@@ -16,7 +16,8 @@ from real2sim.cameras.masks import EmptyScene, iou, mask_iou
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
-from real2sim.robots import Robot, robot_named
+from real2sim.robot_kind import Robot
+from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 
 LEAST_FRAMES = 12

@@ -21,7 +21,8 @@ from real2sim.cameras.certainty import clustered_errors
 from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.search import random_cameras
 from real2sim.cameras.surface import surface_points
-from real2sim.robots import PANDA, Robot
+from real2sim.robot_kind import Robot
+from real2sim.robots import PANDA
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.planar import pixel_rays
 

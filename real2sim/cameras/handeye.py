@@ -20,7 +20,7 @@ from torch import Tensor
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.cameras.certainty import clustered_errors
 from real2sim.cameras.matching import Matches
-from real2sim.robots import Mount
+from real2sim.robot_kind import Mount
 
 Progress = Callable[[int, int, str], None]
 

@@ -25,7 +25,8 @@ from real2sim.mount import WRIST, mount_poses, wrist_camera_at
 from real2sim.rig.pool import pooled
 from real2sim.rig.sights import Sight, spot
 from real2sim.robot import ArmKinematics
-from real2sim.robots import Robot, robot_named
+from real2sim.robot_kind import Robot
+from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.planar import pixel_rays, plane_texture

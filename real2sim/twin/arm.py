@@ -16,7 +16,8 @@ from arena.contracts import FloatArray
 from real2sim.engine import mujoco
 from real2sim.joints import JointSetter
 from real2sim.robot_files import load_robot
-from real2sim.robots import PANDA, Gripper, Robot
+from real2sim.robot_kind import Gripper, Robot
+from real2sim.robots import PANDA
 from real2sim.twin.control import GripperServo, Servo
 
 PREFIX = "robot/"

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.engine import mujoco, mujoco_quaternion
-from real2sim.robots import Robot
+from real2sim.robot_kind import Robot
 from real2sim.twin.arm import OTHER_BITS, PREFIX, attach_robot
 from real2sim.twin.mesh import Mesh
 from real2sim.twin.objects import Guess, TwinObject

@@ -10,7 +10,8 @@ from real2sim.reality.plans import plan
 from real2sim.reality.record import episodes
 from real2sim.robot import ArmKinematics
 from real2sim.robot_files import load_robot
-from real2sim.robots import ROBOTS, SAWYER, Robot, robot_named
+from real2sim.robot_kind import Robot
+from real2sim.robots import ROBOTS, SAWYER, robot_named
 
 
 @pytest.mark.parametrize("robot", ROBOTS, ids=lambda robot: robot.name)

@@ -12,7 +12,7 @@ from real2sim.cameras.gates import epipolar_gate, hand_eye_gate
 from real2sim.cameras.handeye import HandEye, solve_hand_eye, without_gripper
 from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.rotations import rotation_residuals
-from real2sim.robots import Mount
+from real2sim.robot_kind import Mount
 
 WIDTH, HEIGHT, FOCAL = 160, 96, 112.0
 FRAMES, POINTS = 24, 400
