@@ -36,7 +36,10 @@ class ArmKinematics:
         joints = [self._model.joint(name) for name in robot.joints]
         self._places = np.array([joint.qposadr[0] for joint in joints])
         self._dofs = np.array([joint.dofadr[0] for joint in joints])
-        self._low, self._high = np.array([joint.range for joint in joints]).T
+        # MuJoCo gives a joint without limits the range from 0 to 0.
+        limited = np.array([bool(self._model.jnt_limited[joint.id]) for joint in joints])
+        low, high = np.array([joint.range for joint in joints]).T
+        self._low, self._high = np.where(limited, low, -np.inf), np.where(limited, high, np.inf)
 
     def forward(self, joint_position: FloatArray) -> FloatArray:
         """`(N, 7)` rad to `(N, 6)` float64: m, and extrinsic-xyz Euler angles in rad. Joint limits are not enforced.

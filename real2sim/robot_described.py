@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -75,7 +77,7 @@ class DescribedMount(Pose):
 class Description(_Table):
     """A `Robot`. Of arms with seven joints: that is what episodes' joint positions have."""
 
-    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     model: Model
     joints: Annotated[tuple[str, ...], Field(min_length=7, max_length=7)]
     tool_body: str
@@ -106,12 +108,23 @@ class Description(_Table):
         )  # fmt: skip
 
 
-@cache
 def robots_in(folder: Path) -> tuple[Robot, ...]:
-    """Of every `*.toml` in a folder, read once. Raises `InvalidInput` for one that is no robot, with what is wrong."""
+    """Of every `*.toml` in a folder, read when a file of the folder has changed. Raises `InvalidInput` for one that is
+    no robot, with what is wrong."""
     if not folder.is_dir():
         raise InvalidInput(f"{FOLDER} names {folder}, which is no folder")
-    return tuple(described(file) for file in sorted(folder.glob("*.toml")))
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return _read(folder, tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@cache
+def _read(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> tuple[Robot, ...]:
+    """As `robots_in`. What is read is known by all `files` of the folder: a model names others, and those more."""
+    digest = hashlib.sha256()
+    for file, _, _ in files:
+        digest.update(str(file.relative_to(folder)).encode() + hashlib.sha256(file.read_bytes()).digest())
+    found = sorted(folder.glob("*.toml"))
+    return tuple(replace(described(file), source=digest.hexdigest()) for file in found)
 
 
 def described(file: Path) -> Robot:
@@ -122,16 +135,18 @@ def described(file: Path) -> Robot:
         raise InvalidInput(f"{file} describes no robot: {_first(error)}") from error
     try:
         model = load_robot(robot.files()).compile()
+        arm = load_robot(replace(robot.files(), gripper=None)).compile()
     except (ValueError, mujoco.FatalError) as error:
         raise InvalidInput(f"the model that {file} names cannot be used: {_first(error)}") from error
-    joints = {model.joint(index).name for index in range(model.njnt)}
-    bodies = {model.body(index).name for index in range(model.nbody)}
     for kind, wanted, there in (
-        ("joint", (*robot.joints, *robot.gripper.closed, *robot.gripper.motors), joints),
-        ("body", (robot.tool_body,), bodies),
+        ("joint", robot.joints, {arm.joint(index).name for index in range(arm.njnt)}),
+        ("joint", robot.gripper.closed, {model.joint(index).name for index in range(model.njnt)}),
+        ("body", (robot.tool_body,), {arm.body(index).name for index in range(arm.nbody)}),
+        ("motor", robot.gripper.motors, {name for name, closed in robot.gripper.closed.items() if closed}),
     ):
         if missing := [name for name in wanted if name not in there]:
-            raise InvalidInput(f"{file} names a {kind} {missing[0]!r}; its model has {', '.join(sorted(there))}")
+            among = "`closed` moves" if kind == "motor" else "its model has"
+            raise InvalidInput(f"{file} names a {kind} {missing[0]!r}; {among} {', '.join(sorted(there))}")
     if not ((model.geom_group == robot.visual_group) & (model.geom_dataid >= 0)).any():
         raise InvalidInput(f"{file}: its model has no mesh in group {robot.visual_group} (visual_group) to look at")
     return robot

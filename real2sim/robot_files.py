@@ -17,6 +17,7 @@ class RobotFiles:
     """A maintained robot model, MJCF or URDF, and a gripper's that is mounted on its body `mount`, turned by `turn` rad
     about that body's z axis.
 
+    Of its own motors, tendons and equalities none is kept: what drives its joints is the twin's.
     Bodies of `stand` are left out: what a robot stands on is for the scene to show, which may hide it behind a table.
     """
 
@@ -65,6 +66,8 @@ def load_robot(files: RobotFiles) -> Any:
     """
     robot = _read_model(files.model)
     for name in files.stand:
+        if robot.body(name) is None:
+            raise InvalidInput(f"{files.model} has no body {name!r} to leave out")
         robot.detach_body(robot.body(name))
     if files.gripper is not None:
         body = robot.body(files.mount)
@@ -92,7 +95,7 @@ def _read_model(path: Path) -> Any:
         raise InvalidInput(f"{path} is no robot model that MuJoCo can read: {str(error).splitlines()[0]}") from error
     seen: set[str] = set()
     for mesh in list(model.meshes):
-        if mesh.name in seen:
+        if mesh.name and mesh.name in seen:
             mesh.delete()
         else:
             seen.add(mesh.name)

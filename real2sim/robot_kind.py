@@ -66,6 +66,8 @@ class Robot:
     level_camera: bool = False
     turn_weight: float = 1.0
     mounts: tuple[Mount, ...] = ()
+    source: str = ""
+    """Of one that its user describes, the hash of what it was read from."""
 
     @property
     def name(self) -> str:

@@ -104,9 +104,14 @@ ROBOTS = (PANDA, SAWYER)
 
 
 def known_robots() -> tuple[Robot, ...]:
-    """The robots here, and those that the user describes. Raises `InvalidInput` for a description that is none."""
+    """The robots here, and those that the user describes. Raises `InvalidInput` for a description that is none, and for
+    two robots with one name."""
     folder = os.environ.get(FOLDER)
-    return ROBOTS if not folder else (*ROBOTS, *robots_in(Path(folder)))
+    robots = ROBOTS if not folder else (*ROBOTS, *robots_in(Path(folder)))
+    names = [name for robot in robots for name in robot.names]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidInput(f"two robots are called {twice[0]!r}: give the one described in {folder} other names")
+    return robots
 
 
 def robot_named(name: str) -> Robot:

@@ -203,7 +203,12 @@ class _Chain:
             return {"things": len(found)}, []
 
         self._ledger.run("things", compute)
-        return load_twin(folder)
+        try:
+            return load_twin(folder)
+        except InvalidInput:  # Something else changed it, or took it away.
+            self._ledger.forget("things")
+            self._ledger.run("things", compute)
+            return load_twin(folder)
 
     def _standing(self, views: list[View], plane: SupportPlane) -> list[TwinObject]:
         """What the instruction names, where there is a segmenter, and what is seen to stand there besides."""

@@ -16,6 +16,7 @@ from arena.contracts import Episode
 from real2sim.build.settings import FILMED_AS
 from real2sim.camera import CALIBRATION
 from real2sim.cameras.gates import Gate
+from real2sim.robots import robot_named
 
 KEY = "key.txt"
 
@@ -45,13 +46,20 @@ class Ledger:
             self._folder.mkdir(parents=True)
             (self._folder / KEY).write_text(key)
 
+    def forget(self, stage: str) -> None:
+        """Have a stage run again, whose files are not what it left."""
+        self._file(stage).unlink(missing_ok=True)
+
+    def _file(self, stage: str) -> Path:
+        return self._folder / f"{stage.replace(' ', '_')}.json"
+
     def path(self, name: str) -> Path:
         """Where a stage may keep a file."""
         return self._folder / name
 
     def run(self, stage: str, compute: Callable[[], tuple[dict[str, Any], list[Gate]]]) -> dict[str, Any]:
         """What `compute` found, as JSON, and its gates, which are only noted: `insist` refuses."""
-        file = self._folder / f"{stage.replace(' ', '_')}.json"
+        file = self._file(stage)
         kept = _read(file)
         if kept is None:
             self._report(stage)
@@ -84,6 +92,7 @@ class Ledger:
 def episode_key(episode: Episode, settings: str, code: str) -> str:
     """Of everything that a build's result depends on."""
     told = [settings, code, episode.id, episode.instruction, episode.fps, episode.robot]
+    told += [robot_named(episode.robot).source]
     told += [None if episode.action is None else episode.action.space]
     told += [episode.metadata.get(name) for name in (CALIBRATION, FILMED_AS)]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())

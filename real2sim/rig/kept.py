@@ -38,7 +38,7 @@ def save_rig(folder: Path, rig: Rig) -> None:
         "servo": servo_facts(rig.servo),
         "gripper": servo_facts(rig.gripper),
         "looks": {name: asdict(look) for name, look in rig.looks.items()},
-        "gates": [asdict(gate) for gate in rig.gates],
+        "gates": [gate.facts() for gate in rig.gates],
     }
     partial = folder / f"{FACTS}.partial"
     partial.write_text(json.dumps(facts, indent=1))

@@ -91,7 +91,7 @@ def twin_of(rig: Rig, episode: Episode, width: int, height: int) -> Twin:
         origin={
             "episode": episode.id,
             "source": asdict(episode.source),
-            "gates": [asdict(gate) for gate in rig.gates],
+            "gates": [gate.facts() for gate in rig.gates],
         },
     )
 

@@ -43,15 +43,20 @@ class Axis:
     change: Change
 
 
+def check_axis(axis: str, strength: float) -> None:
+    """Raises `InvalidInput` for an unknown axis, and for a strength outside [0, 1]."""
+    if axis not in AXES:
+        raise InvalidInput(f"there is no axis {axis!r}, only {', '.join(AXES)}")
+    if not 0 <= strength <= 1:
+        raise InvalidInput(f"a perturbation's strength is between 0 and 1, not {strength:g}")
+
+
 def perturbed(twin: Twin, axis: str, seed: int, strength: float = 1.0) -> Twin:
     """A twin that differs from `twin` along one of `AXES`; its `origin["perturbation"]` says how.
 
     Raises `InvalidInput` for an unknown axis, a strength outside [0, 1], and a twin that has not what the axis is of.
     """
-    if axis not in AXES:
-        raise InvalidInput(f"there is no axis {axis!r}, only {', '.join(AXES)}")
-    if not 0 <= strength <= 1:
-        raise InvalidInput(f"a perturbation's strength is between 0 and 1, not {strength:g}")
+    check_axis(axis, strength)
     other, drawn = AXES[axis].change(twin, np.random.default_rng([seed, list(AXES).index(axis)]), strength)
     facts = {"axis": axis, "seed": seed, "strength": strength, "drawn": drawn, "partner": twin.beginning.episode_id}
     return replace(other, origin={**twin.origin, "perturbation": facts})

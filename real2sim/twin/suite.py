@@ -8,7 +8,7 @@ from pathlib import Path
 
 from arena.contracts import InvalidInput
 from real2sim.twin.bundle import MANIFEST, Twin, read_manifest, save_twin
-from real2sim.twin.perturb import AXES, perturbed
+from real2sim.twin.perturb import check_axis, perturbed
 from real2sim.twin.world import twin_folders
 
 BASE = "base"
@@ -36,22 +36,23 @@ def write_suite(
     Their keys, and why axes were left out that this twin has nothing for. The n-th of an axis has the seed `seed + n`.
     Raises `InvalidInput` for an unknown axis, where no axis is left, and for an `out` that holds other twins already.
     """
+    for axis in axes:
+        check_axis(axis, strength)
     if each < 1:
         raise InvalidInput(f"a suite needs at least one twin for each axis, not {each}")
     if out.exists() and any(out.glob(f"*/{MANIFEST}")):
         raise InvalidInput(f"{out} holds twins already, which would be run together with these: name an empty folder")
     base = twin.beginning.episode_id
     written, left_out = [base], {}
-    save_twin(out / BASE, twin)
     for number, axis in enumerate(axes):
         report(number, len(axes), "perturbing")
         try:
             others = [perturbed(twin, axis, seed + n, strength) for n in range(each)]
         except InvalidInput as error:
-            if axis not in AXES or not 0 <= strength <= 1:
-                raise
             left_out[axis] = str(error)
             continue
+        if len(written) == 1:  # Not before: what is refused leaves nothing behind.
+            save_twin(out / BASE, twin)
         for n, other in enumerate(others):
             key = f"{base}+{axis}-{n}"
             save_twin(out / f"{axis}-{n}", replace(other, beginning=replace(other.beginning, episode_id=key)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from arena.contracts import InvalidInput
 from real2sim.camera import Camera
 from real2sim.robot import ArmKinematics
-from real2sim.robot_described import FOLDER, described, robots_in
+from real2sim.robot_described import FOLDER, described
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette, looking_at
 from real2sim.twin.enact import carried_out
@@ -69,21 +68,20 @@ def joint(name: str, parent: str, child: str, at: str, kind: str = "revolute", a
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Seven links in a row that turn about z, 0.3 m up, and a finger."""
     parts = [link("base")]
     for number, name in enumerate(JOINTS, 1):
         parent, at = ("base", "0 0 0.3") if number == 1 else (f"link{number - 1}", f"{LENGTH} 0 0")
-        parts += [link(f"link{number}"), joint(name, parent, f"link{number}", at)]
+        kind = "continuous" if number == 3 else "revolute"  # Turns without end, as some makers' do.
+        parts += [link(f"link{number}"), joint(name, parent, f"link{number}", at, kind)]
     parts += [link("tip"), joint("finger", "link7", "tip", f"{LENGTH} 0 0", "prismatic", "0 1 0")]
     extension = '<mujoco><compiler discardvisual="false" fusestatic="false"/></mujoco>'
     (tmp_path / "planar.urdf").write_text(f"<robot name='planar'>{extension}{''.join(parts)}</robot>")
     (tmp_path / "bar.obj").write_text(OBJ)
     (tmp_path / "planar.toml").write_text(TOML)
     monkeypatch.setenv(FOLDER, str(tmp_path))
-    robots_in.cache_clear()
-    yield tmp_path
-    robots_in.cache_clear()
+    return tmp_path
 
 
 @pytest.mark.usefixtures("folder")
@@ -95,6 +93,10 @@ def test_a_described_arm_has_kinematics_and_is_drawn() -> None:
     angle = np.cumsum(joints, axis=1)
     expected = LENGTH * np.stack([np.cos(angle).sum(1), np.sin(angle).sum(1), np.full(4, 3.0)], axis=1)
     np.testing.assert_allclose(position, expected, atol=1e-6)
+    goal = ArmKinematics(robot).forward(joints + 0.05)
+    reached = ArmKinematics(robot).inverse(goal, joints[0])
+    np.testing.assert_allclose(ArmKinematics(robot).forward(reached), goal, atol=5e-3)
+    assert (reached[:, 2] != 0).all()
     camera = Camera(80, 60, 70.0, 70.0, 40.0, 30.0, looking_at(np.array([0.4, 0.0, 1.2]), np.array([0.4, 0.01, 0.3])))
     silhouette = RobotSilhouette(80, 60, robot)
     seen = [np.isfinite(silhouette.depth(camera, q, 0.0)) for q in (np.zeros(7), joints[0])]
@@ -127,7 +129,11 @@ def test_a_described_arm_carries_out_commands_in_a_twin() -> None:
         ("reach = 0.8", "reach = 0.8\nspeed = 3", "speed: Extra inputs"),
         ("reach = 0.8", "reach =", "describes no robot"),
         ('tool_body = "link7"', 'tool_body = "flange"', "a body 'flange'; its model has base, link1"),
-        ('motors = ["finger"]', 'motors = ["thumb"]', "a joint 'thumb'; its model has finger, j1"),
+        ('motors = ["finger"]', 'motors = ["thumb"]', "a motor 'thumb'; `closed` moves finger"),
+        ("finger = 0.02", "finger = 0.0", "a motor 'finger'"),
+        ("finger = 0.02", "finger = 0.02, thumb = 0.1", "a joint 'thumb'; its model has finger, j1"),
+        ('file = "planar.urdf"', 'file = "planar.urdf"\nstand = ["foot"]', "no body 'foot' to leave out"),
+        ('"planar arm"', '""', "names.1: "),
         ("planar.urdf", "other.urdf", "other.urdf is missing"),
         ('names = ["planar", "planar arm"]', 'visual_group = 3\nnames = ["planar"]', "no mesh in group 3"),
     ],
@@ -139,6 +145,16 @@ def test_a_wrong_description_is_one_clear_line(folder: Path, old: str, new: str,
     with pytest.raises(InvalidInput, match=message) as refusal:
         described(file)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_robot_that_changes_is_another(folder: Path) -> None:
+    first = robot_named("planar")
+    (folder / "planar.toml").write_text(TOML.replace("reach = 0.8", "reach = 0.85"))
+    assert robot_named("planar").reach == 0.85
+    assert first.source != robot_named("planar").source != robot_named("panda").source == ""
+    (folder / "planar.toml").write_text(TOML.replace('"planar arm"', '"droid"'))
+    with pytest.raises(InvalidInput, match="two robots are called 'droid'"):
+        robot_named("planar")
 
 
 def test_a_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

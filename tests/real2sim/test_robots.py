@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from arena.contracts import InvalidInput
 from real2sim.reality.plans import plan
 from real2sim.reality.record import episodes
 from real2sim.robot import ArmKinematics
-from real2sim.robot_files import load_robot
+from real2sim.robot_files import RobotFiles, load_robot
 from real2sim.robot_kind import Robot
 from real2sim.robots import ROBOTS, SAWYER, robot_named
 
@@ -47,6 +49,17 @@ def test_what_a_robot_stands_on_is_left_to_the_scene() -> None:
     assert "pedestal" not in names
     assert "mocap" not in names
     assert SAWYER.tool_body in names
+
+
+def test_meshes_without_a_name_are_all_kept(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.obj").write_text(
+            "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 2 3 4\nf 3 1 4\n"
+        )
+    assets = '<asset><mesh file="a.obj"/><mesh file="b.obj"/></asset>'
+    body = '<body><geom type="mesh" mesh="a"/><geom type="mesh" mesh="b"/></body>'
+    (tmp_path / "arm.xml").write_text(f"<mujoco>{assets}<worldbody>{body}</worldbody></mujoco>")
+    assert load_robot(RobotFiles(tmp_path / "arm.xml")).compile().nmesh == 2
 
 
 def test_robots_are_found_by_what_datasets_call_them() -> None:

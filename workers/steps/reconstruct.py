@@ -67,7 +67,11 @@ def intact(inputs: ReconstructInputs, context: Context) -> bool:
 
 
 def _digest(inputs: ReconstructInputs) -> str:
-    return hashlib.sha256(inputs.model_dump_json().encode()).hexdigest()
+    """Of what the job says, and of robots that are described beside it."""
+    from real2sim.robots import known_robots
+
+    robots = "".join(robot.source for robot in known_robots())
+    return hashlib.sha256(f"{inputs.model_dump_json()}{robots}".encode()).hexdigest()
 
 
 STEP = Step("reconstruct", ReconstructInputs, reconstruct, intact, needs=Queue.GPU)

@@ -16,7 +16,9 @@ from real2sim.build import BuildSettings, build_twin, chain
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.cameras.gates import Gate
 from real2sim.frames import MemoryFrames
+from real2sim.twin.objects import TwinObject
 from real2sim.twin.physics import Settled
+from tests.real2sim.twin.small import make_small_twin
 
 FILM = np.random.default_rng(0).integers(0, 256, (20, 24, 40, 3), dtype=np.uint8)
 
@@ -133,6 +135,24 @@ def test_the_engine_of_the_settings_fits_the_scene(tmp_path: Path, monkeypatch: 
         ledger = Ledger(tmp_path, "key", print)
         chain._Chain(an_episode(), tmp_path, settings, ledger, print)._engine(None)  # type: ignore[arg-type]
     assert asked == [("here", 7, 3), ("there", 7, 3)]
+
+
+def test_things_that_were_taken_away_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin, asked = make_small_twin(), []
+
+    def standing(self: Any, views: Any, plane: Any) -> list[TwinObject]:
+        asked.append(1)
+        return list(twin.objects)
+
+    monkeypatch.setattr(chain._Chain, "_standing", standing)
+    stages = chain._Chain(an_episode(), tmp_path, BuildSettings(), Ledger(tmp_path, "key", print), print)
+    for _ in range(2):
+        found = stages._things([], twin.plane, dict(twin.exterior), twin.wrist)  # type: ignore[arg-type]
+    assert asked == [1]
+    (tmp_path / "stages" / "things" / "background.ply").write_bytes(b"ply")
+    again = stages._things([], twin.plane, dict(twin.exterior), twin.wrist)  # type: ignore[arg-type]
+    assert asked == [1, 1]
+    assert [thing.name for thing in again.objects] == [thing.name for thing in found.objects]
 
 
 def test_a_thing_that_turns_where_it_stands_is_refused_by_its_angle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,4 +40,6 @@ def test_axes_that_a_twin_has_nothing_for_are_left_out_and_named(tmp_path: Path,
     _, left_out = write_suite(before_film, tmp_path / "d", axes, each=1, seed=0, strength=1.0)
     assert sorted(left_out) == ["background", "camera", "table_color"]
     with pytest.raises(InvalidInput, match="no axis 'light'"):
-        write_suite(bare, tmp_path / "c", ["light"], each=1, seed=0, strength=1.0)
+        write_suite(bare, tmp_path / "c", ["lighting", "light"], each=1, seed=0, strength=1.0)
+    for refused in ("b", "c"):
+        assert not (tmp_path / refused).exists()  # What is put right can be written there.
