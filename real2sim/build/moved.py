@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_opening, label
+from scipy.spatial import cKDTree
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
@@ -30,6 +31,10 @@ COARSE = 4
 """Pixels that are asked about together."""
 SMALLEST, SHOWN = 0.03, 0.6
 """Metres of the smallest thing that is moved, and the share of a place that has to be seen to say that none was."""
+
+LOW, TOUCHED = 0.08, 0.15
+"""Metres above their lowest point up to which fingertips touch what stands on a table, and around them within which
+they, or what they held, moved things."""
 
 Masks = NDArray[np.bool_]
 
@@ -99,9 +104,15 @@ class Changes:
 
 
 class Moved:
-    """What moved, as the static cameras see it together. `since` is the frame by which none saw anything moved."""
+    """What moved, as the static cameras see it together. `since` is the frame by which none saw anything moved.
 
-    def __init__(self, changes: Sequence[Changes]) -> None:
+    One camera alone does not say how far away that is: then it is within `TOUCHED` of where the fingertips came when
+    they were low, of `tips` `(T, 3)` m, as what stands on a table and moves was touched by them or by what they held.
+    """
+
+    def __init__(self, changes: Sequence[Changes], tips: FloatArray) -> None:
+        low = tips[tips[:, 2] < tips[:, 2].min() + LOW]
+        self._touched = cKDTree(low) if len(changes) == 1 else None
         self.since = min((each.since for each in changes), default=0)
         self._moved = [(each.camera, each.moved) for each in changes]
 
@@ -123,7 +134,10 @@ class Moved:
             row, column, depth = camera.cells(points)
             looked |= depth > 0
             all_say &= (depth <= 0) | moved[row, column]
-        return looked & all_say
+        there = looked & all_say
+        if self._touched is not None:
+            there[there] = self._touched.query(points[there])[0] < TOUCHED
+        return there
 
 
 def ball_in(camera: Camera, middle: FloatArray, radius: float) -> Masks:

@@ -38,9 +38,10 @@ class Footage:
         kinematics = ArmKinematics(self.kind)
         self.mount = mount_poses(self.joints, kinematics)
         self.changes = {name: self._changes(name, camera) for name, camera in exterior.items()}
-        self._moved = Moved(list(self.changes.values()))
+        tips = (flange_poses(self.joints, kinematics) @ np.append(self.kind.fingertips, 1))[:, :3]
+        self._moved = Moved(list(self.changes.values()), tips)
         self._handling = Handling(
-            (flange_poses(self.joints, kinematics) @ np.append(self.kind.fingertips, 1))[:, :3],
+            tips,
             self.gripper,
             lambda turn: any(each.still_in(turn.tips, THINGS, turn.frame) for each in self.changes.values()),
         )

@@ -94,6 +94,8 @@ def scene_gate(quality: FloatArray) -> Gate:
     """Whether the views held out, whose PSNR `(K,)` in dB `fit_scene` measured, are met. No view is no proof."""
     value = float(np.median(quality)) if len(quality) else 0.0
     reason = "" if value >= LEAST_PSNR else "views held out are not met: things move, or cameras are wrong"
+    if not len(quality):
+        reason = "nearly all that the wrist camera shows was moved: give an episode that leaves more of its scene alone"
     return Gate("scene", "PSNR of views held out, dB", value, LEAST_PSNR, not reason, reason)
 
 

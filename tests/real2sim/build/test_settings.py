@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from arena.contracts import InvalidInput
 from real2sim.build.naming import named_in
+from real2sim.build.scene import scene_gate
 from real2sim.build.settings import BuildSettings
 from real2sim.truth import make_truth
 from real2sim.twin.support import SupportPlane
@@ -49,3 +51,11 @@ def test_a_segmenter_that_is_not_there_is_named() -> None:
     plane = SupportPlane(*(None,) * 5)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="nowhere/owlv2 has no"):
         named_in("take the cup", [], plane, BuildSettings(segmenter="nowhere"))
+
+
+def test_a_scene_without_views_to_hold_out_proves_nothing() -> None:
+    assert scene_gate(np.array([25.0, 21.0])).passed
+    assert "cameras are wrong" in scene_gate(np.array([25.0, 15.0, 12.0])).reason
+    empty = scene_gate(np.zeros(0))
+    assert not empty.passed
+    assert "leaves more of its scene alone" in empty.reason
