@@ -50,7 +50,12 @@ def build(data: Path, id: str, out: Path) -> dict[str, Any]:
         "accepted": built.accepted,
         "reason": built.reason,
         "gates": [
-            {"stage": each.stage, "metric": each.metric, "value": round(each.value, 4), "passed": each.passed}
+            {
+                "stage": each.stage,
+                "metric": each.metric,
+                "value": round(each.value, 4) if math.isfinite(each.value) else None,
+                "passed": each.passed,
+            }
             for each in built.gates
         ],
         "cameras": cameras_found(out),
