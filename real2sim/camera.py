@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from arena.contracts import FloatArray, InvalidInput
+from arena.contracts import Episode, FloatArray, InvalidInput
 
 CALIBRATION = "calibration"
 """In an episode's metadata: `camera_facts` by the camera's name, where its dataset knows them. Of the wrist camera the
@@ -125,6 +125,15 @@ def calibrated(metadata: Mapping[str, Any]) -> dict[str, Camera]:
         return {name: camera_of(facts) for name, facts in dict(metadata.get(CALIBRATION, {})).items()}
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"the dataset's {CALIBRATION} are no cameras: {error}") from error
+
+
+def calibrated_camera(episode: Episode, name: str) -> Camera | None:
+    """The one that an episode's metadata tell of, for its films, which may have been resized since; else None."""
+    known = calibrated(episode.metadata).get(name)
+    if known is None:
+        return None
+    height, width = episode.cameras[name].shape[1:3]
+    return known.resized(width, height)
 
 
 def camera_of(facts: Mapping[str, Any]) -> Camera:

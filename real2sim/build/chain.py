@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from arena.contracts import Episode, InvalidInput
+from arena.episodes.atomic import atomic_write
 from real2sim.build.freespace import lowest_reached, robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.build.naming import named_in
@@ -92,9 +93,7 @@ def build_twin(
         measures, reason = {}, str(refusal)
     measures["cameras"] = chain.cameras.measures
     built = Built(not reason, reason, tuple(ledger.gates), ledger.seconds, tuple(chain.cameras.left_out), measures)
-    partial = out / f"{REPORT}.partial"
-    partial.write_text(json.dumps(built.facts(), indent=1, allow_nan=False))
-    partial.replace(out / REPORT)
+    atomic_write(out / REPORT, json.dumps(built.facts(), indent=1, allow_nan=False).encode())
     return built
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from arena.contracts import Episode
+from arena.episodes.atomic import atomic_write
 from real2sim.build.settings import FILMED_AS
 from real2sim.camera import CALIBRATION
 from real2sim.cameras.gates import Gate
@@ -70,9 +71,7 @@ class Ledger:
                 "gates": [gate.facts() for gate in gates],
                 "seconds": round(time.perf_counter() - began, 2),
             }
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(kept))
-            partial.replace(file)
+            atomic_write(file, json.dumps(kept).encode())
         self.gates += [Gate.of(gate) for gate in kept["gates"]]
         self.seconds[stage] = kept["seconds"]
         found = kept["found"]

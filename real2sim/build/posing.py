@@ -10,7 +10,7 @@ import numpy as np
 from arena.contracts import Episode, InvalidInput
 from real2sim.build.ledger import Ledger, Refused
 from real2sim.build.settings import BuildSettings
-from real2sim.camera import Camera, calibrated, camera_facts, camera_of
+from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras import solve_exterior
 from real2sim.cameras.exterior import RobotUnseen, check_exterior, robot_mask_iou
 from real2sim.cameras.gates import (
@@ -99,7 +99,7 @@ class CameraStages:
 
     def _exterior(self, name: str, lens: float | None = None) -> tuple[dict[str, Any], list[Gate]]:
         settings = self._settings
-        known = self._given(name)
+        known = calibrated_camera(self._episode, name)
         if known is not None and lens is None:  # The second search, with a lens, comes after it was checked.
             fit = check_exterior(self._episode, name, known)
             if (gate := given_gate(fit, name)).passed:
@@ -117,14 +117,6 @@ class CameraStages:
         facts |= {"feature_share": fit.feature_share, "shown": shown.passed}
         facts["mask_iou"] = robot_mask_iou(self._episode, name, fit.camera)
         return facts, [shown, certainty_gate(fit, name)]
-
-    def _given(self, name: str) -> Camera | None:
-        """The camera that the dataset tells of, for films that may have been resized since."""
-        known = calibrated(self._episode.metadata).get(name)
-        if known is None:
-            return None
-        height, width = self._episode.cameras[name].shape[1:3]
-        return known.resized(width, height)
 
     def wrist(self) -> Camera:
         """The wrist camera, its pose that on the flange."""

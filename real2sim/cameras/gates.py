@@ -27,6 +27,7 @@ MOST_POSITION_ERROR = 0.02
 """Metres: the error at which a camera counts as falsely accepted."""
 MOST_MOVED = 1.0
 """Pixels."""
+EPIPOLAR = "share of features at their epipolar lines"
 LEAST_EPIPOLAR = 0.14
 """Of six known scenes the least is 0.37, of eight wrong recordings of two of them the most is 0.12."""
 MOST_HAND_EYE_ERROR = 0.005
@@ -79,7 +80,7 @@ def _edges(picture: FloatArray) -> FloatArray:
 
 def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
     """Whether frames that the camera was not fitted to show the robot where it is drawn."""
-    reason = ""
+    stage, reason = f"camera {name}", ""
     if not fit.outlined and not fit.followed:
         reason = (
             f"the robot in {name} is not where its joints say: too little of it is seen, joint zeros or units are "
@@ -87,8 +88,7 @@ def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
         )
     if fit.feature_share is not None and fit.followed:
         metric = "share of the features on the robot that move with it"
-        return Gate(f"camera {name}", metric, fit.feature_share, LEAST_FEATURES, not reason, reason)
-    stage = f"camera {name}"
+        return Gate(stage, metric, fit.feature_share, LEAST_FEATURES, not reason, reason)
     if fit.iou >= LEAST_IOU and fit.edges_seen < LEAST_EDGES_SEEN:
         return Gate(stage, "share of the robot's outline that is seen", fit.edges_seen, LEAST_EDGES_SEEN, False, reason)
     if fit.iou >= LEAST_IOU and fit.edge_pixels > MOST_EDGE_PIXELS:
@@ -135,12 +135,12 @@ def epipolar_gate(fit: HandEye) -> Gate:
             "of different times, the picture is mirrored, the camera is not fixed to the flange, or most of what it "
             "sees is moved"
         )
-    return Gate("camera wrist", "share of features at their epipolar lines", value, LEAST_EPIPOLAR, not reason, reason)
+    return Gate("camera wrist", EPIPOLAR, value, LEAST_EPIPOLAR, not reason, reason)
 
 
 def unmatched_gate(error: InvalidInput) -> Gate:
     """That of a wrist film whose frames share too little."""
-    return Gate("camera wrist", "share of features at their epipolar lines", 0.0, LEAST_EPIPOLAR, False, str(error))
+    return Gate("camera wrist", EPIPOLAR, 0.0, LEAST_EPIPOLAR, False, str(error))
 
 
 def hand_eye_gate(fit: HandEye) -> Gate:

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from arena.contracts import InvalidInput
+from arena.episodes.atomic import atomic_write
 from real2sim.camera import camera_facts, camera_of
 from real2sim.cameras.gates import Gate
 from real2sim.rig.rig import Rig
@@ -40,9 +41,7 @@ def save_rig(folder: Path, rig: Rig) -> None:
         "looks": {name: asdict(look) for name, look in rig.looks.items()},
         "gates": [gate.facts() for gate in rig.gates],
     }
-    partial = folder / f"{FACTS}.partial"
-    partial.write_text(json.dumps(facts, indent=1))
-    partial.replace(folder / FACTS)
+    atomic_write(folder / FACTS, json.dumps(facts, indent=1).encode())
 
 
 def load_rig(folder: Path) -> Rig:

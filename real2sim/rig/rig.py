@@ -17,7 +17,7 @@ from real2sim.build.ledger import Ledger, episode_key
 from real2sim.build.posed import MOSTLY_FREE, PLATE_FRAMES
 from real2sim.build.scene import fit_here, fit_scene, prepare, scene_gate
 from real2sim.build.verify import look_of
-from real2sim.camera import Camera, calibrated, camera_facts, camera_of
+from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
 from real2sim.cameras.plate import Plate
@@ -148,7 +148,7 @@ class _Maker:
 
     def _exterior(self, name: str) -> Camera:
         def find() -> tuple[dict[str, Any], list[Gate]]:
-            known = calibrated(self._pool.metadata).get(name)
+            known = calibrated_camera(self._pool, name)
             given = known is not None and name not in self._settings.solve
             if given:
                 assert known is not None
@@ -168,7 +168,7 @@ class _Maker:
     def _wrist(self) -> Camera:
         """Of a camera that only ever shifts, features tell neither where on the hand it is nor, of a level one, what a
         turn would: it has to be given."""
-        known = calibrated(self._pool.metadata).get(WRIST)
+        known = calibrated_camera(self._pool, WRIST)
         if known is None:
             raise InvalidInput(
                 f"{self._pool.id} does not say where its wrist camera is: a rig's twin needs that in the metadata"

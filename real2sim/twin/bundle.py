@@ -8,7 +8,6 @@ geometry.safetensors    meshes, convex parts, and the support plane's outline
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from arena.contracts import Episode, FloatArray, InvalidInput
+from arena.episodes.atomic import atomic_write, file_sha256
 from real2sim.camera import Camera, camera_facts, camera_of
 from real2sim.mount import WRIST
 from real2sim.robots import robot_named
@@ -129,11 +129,9 @@ def save_twin(folder: Path, twin: Twin) -> None:
         "beginning": {**asdict(twin.beginning), "joint_position": np.asarray(twin.beginning.joint_position).tolist()},
         "origin": dict(twin.origin),
         "backdrops": sorted(twin.backdrops),
-        "files": {name: _sha256(folder / name) for name in _file_names(twin.splats)},
+        "files": {name: file_sha256(folder / name) for name in _file_names(twin.splats)},
     }
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=1))
-    partial.replace(folder / MANIFEST)
+    atomic_write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
 
 
 def load_twin(folder: Path) -> Twin:
@@ -178,7 +176,7 @@ def told_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 def twin_sha256(folder: Path) -> str:
     """Of a twin's manifest, which holds the hash of every other file."""
     read_manifest(folder)
-    return _sha256(folder / MANIFEST)
+    return file_sha256(folder / MANIFEST)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -204,13 +202,8 @@ def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     if sorted(manifest["files"]) != sorted(_file_names(names)):
         raise InvalidInput(f"the twin in {folder} does not name its files: build it again")
     for name, sha256 in manifest["files"].items():
-        if _sha256(folder / name) != sha256:
+        if file_sha256(folder / name) != sha256:
             raise InvalidInput(f"{folder / name} is not the file that the twin was saved with: build it again")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _geometry(twin: Twin) -> dict[str, Any]:

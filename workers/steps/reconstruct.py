@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from arena.contracts import InvalidInput
+from workers.content import content_address
 from workers.evaluation import Dataset
 from workers.jobs import Context, Inputs, Json, Queue, Step
 
@@ -70,8 +70,7 @@ def _digest(inputs: ReconstructInputs) -> str:
     """Of what the job says, and of robots that are described beside it."""
     from real2sim.robots import known_robots
 
-    robots = "".join(robot.source for robot in known_robots())
-    return hashlib.sha256(f"{inputs.model_dump_json()}{robots}".encode()).hexdigest()
+    return content_address([inputs.model_dump(mode="json"), [robot.source for robot in known_robots()]])
 
 
 STEP = Step("reconstruct", ReconstructInputs, reconstruct, intact, needs=Queue.GPU)
