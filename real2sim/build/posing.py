@@ -12,7 +12,7 @@ from real2sim.build.ledger import Ledger, Refused
 from real2sim.build.settings import BuildSettings
 from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras import solve_exterior
-from real2sim.cameras.exterior import RobotUnseen, check_exterior, robot_mask_iou
+from real2sim.cameras.exterior import RobotUnseen, check_exterior
 from real2sim.cameras.gates import (
     Gate,
     certainty_gate,
@@ -104,7 +104,7 @@ class CameraStages:
             fit = check_exterior(self._episode, name, known)
             if (gate := given_gate(fit, name)).passed:
                 facts = {"camera": camera_facts(known), "iou": fit.iou, "given": True, "shown": True}
-                return {**facts, "mask_iou": robot_mask_iou(self._episode, name, known)}, [gate]
+                return {**facts, "mask_iou": fit.mask_iou}, [gate]
             # A camera that its dataset is wrong about is looked for.
         focal, aspect = settings.focal(name), settings.aspect(self._episode, name)
         try:
@@ -114,8 +114,7 @@ class CameraStages:
             return {"camera": None, "shown": True}, [unseen_gate(unseen, name)]
         facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
         shown = silhouette_gate(fit, name)
-        facts |= {"feature_share": fit.feature_share, "shown": shown.passed}
-        facts["mask_iou"] = robot_mask_iou(self._episode, name, fit.camera)
+        facts |= {"feature_share": fit.feature_share, "mask_iou": fit.mask_iou, "shown": shown.passed}
         return facts, [shown, certainty_gate(fit, name)]
 
     def wrist(self) -> Camera:

@@ -26,6 +26,8 @@ FINE_FRAMES, HELD_OUT_FRAMES, PRESENCE_FRAMES = 28, 14, 40
 EDGE_REACH = 4.0
 LEAST_IOU, LEAST_EDGES_SEEN, MOST_EDGE_PIXELS = 0.7, 0.5, 0.6
 """Of frames held out: what silhouettes have to show to be believed by themselves."""
+LEAST_MASK_IOU = 0.7
+"""Of frames held out: what the robot that the film shows by itself (`masks`) has to share with the drawn one."""
 NEAR = 10
 """Pixels at 160 columns around the robot."""
 FEATURE_FRAMES, FEATURE_STARTS = 24, 3
@@ -57,8 +59,9 @@ class ExteriorFit:
     from the edge that is seen; `edges_seen`, the share of the outline at which one is. `position_error` is the
     standard error of where the camera stands, in m: a long lens from afar looks much like a short one from near.
 
-    Where silhouettes alone decide nothing, the camera is that of features on the robot (`features`), of which
-    `feature_share` go where it says; else that is None.
+    Where silhouettes alone decide nothing, features on the robot are asked (`features`), of which `feature_share` go
+    where the camera says; else that is None. `mask_iou` is that of the robot as drawn and as the film shows it by
+    itself, also where the arm hovers (`masks`).
     """
 
     camera: Camera
@@ -67,6 +70,7 @@ class ExteriorFit:
     edges_seen: float
     position_error: float
     feature_share: float | None = None
+    mask_iou: float = 0.0
 
     @property
     def outlined(self) -> bool:
@@ -77,6 +81,11 @@ class ExteriorFit:
     def followed(self) -> bool:
         """Whether features on the robot go where the camera says."""
         return self.feature_share is not None and self.feature_share >= LEAST_FEATURES
+
+    @property
+    def masked(self) -> bool:
+        """Whether the film, before the scene that this camera knows behind the robot, shows it where it is drawn."""
+        return self.mask_iou >= LEAST_MASK_IOU
 
 
 def solve_exterior(
@@ -112,13 +121,16 @@ def solve_exterior(
         evidence = Evidence.of(points, changed, everywhere, kind.workspace, aspect)
         starts = find_starts(evidence, seed, focal=focal or lens, progress=progress)
         best = _by_outline(robot, shots, starts, fine, held_out, focal is None, progress)
+        best = replace(best, mask_iou=robot_mask_iou(episode, name, best.camera))
         if best.outlined:
             return best
         followed = _by_features(kind, shots, [start for _, start in starts], seed, focal, lens, progress)
         if followed is None:
             return best
         measured = _measured(robot, shots.taken(held_out), Aligned(followed.camera, followed.position_error))
-        return replace(measured, feature_share=followed.share)
+        mask = robot_mask_iou(episode, name, followed.camera)
+        fit = replace(measured, feature_share=followed.share, mask_iou=mask)
+        return max((fit, best), key=lambda each: (each.followed, each.mask_iou))
     finally:
         robot.close()
 
@@ -191,7 +203,8 @@ def check_exterior(episode: Episode, name: str, camera: Camera) -> ExteriorFit:
     shots = _shots(episode, name)
     robot = RobotSilhouette(SHARP * camera.width, SHARP * camera.height, robot_named(episode.robot))
     try:
-        return _measured(robot, shots.taken(_chosen_frames(shots.joints)[2]), Aligned(camera, 0.0))
+        fit = _measured(robot, shots.taken(_chosen_frames(shots.joints)[2]), Aligned(camera, 0.0))
+        return replace(fit, mask_iou=robot_mask_iou(episode, name, camera))
     finally:
         robot.close()
 

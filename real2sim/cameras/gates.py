@@ -15,6 +15,7 @@ from real2sim.cameras.exterior import (
     LEAST_EDGES_SEEN,
     LEAST_FEATURES,
     LEAST_IOU,
+    LEAST_MASK_IOU,
     MOST_EDGE_PIXELS,
     ExteriorFit,
     RobotUnseen,
@@ -81,7 +82,7 @@ def _edges(picture: FloatArray) -> FloatArray:
 def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
     """Whether frames that the camera was not fitted to show the robot where it is drawn."""
     stage, reason = f"camera {name}", ""
-    if not fit.outlined and not fit.followed:
+    if not (fit.outlined or fit.followed or fit.masked):
         reason = (
             f"the robot in {name} is not where its joints say: too little of it is seen, joint zeros or units are "
             f"wrong, pictures and joints are of different times, the picture is mirrored, or this is another robot"
@@ -89,6 +90,9 @@ def silhouette_gate(fit: ExteriorFit, name: str) -> Gate:
     if fit.feature_share is not None and fit.followed:
         metric = "share of the features on the robot that move with it"
         return Gate(stage, metric, fit.feature_share, LEAST_FEATURES, not reason, reason)
+    if fit.masked and not fit.outlined:
+        metric = "IoU of the robot as drawn and as the film shows it"
+        return Gate(stage, metric, fit.mask_iou, LEAST_MASK_IOU, not reason, reason)
     if fit.iou >= LEAST_IOU and fit.edges_seen < LEAST_EDGES_SEEN:
         return Gate(stage, "share of the robot's outline that is seen", fit.edges_seen, LEAST_EDGES_SEEN, False, reason)
     if fit.iou >= LEAST_IOU and fit.edge_pixels > MOST_EDGE_PIXELS:

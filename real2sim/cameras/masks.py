@@ -11,14 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, binary_opening
+from scipy.ndimage import binary_dilation
 
 from arena.contracts import FloatArray, Frames
+from real2sim.cameras.cut import minimum_cut
 from real2sim.cameras.plate import LEAST_DIFFERENCE, NOISES, distance
 from real2sim.silhouette import with_margin
 
 LEAST_FREE = 3
 """Frames without the robot that a pixel's scene is known from."""
+SURE, SMOOTHNESS = 3.0, 3.0
+"""The most evidence that a pixel gives for the robot, where what differs as little as noise gives 1 against it, and
+what each border between two pixels costs: holes, threads and specks of a few pixels go."""
 
 Masks = NDArray[np.bool_]
 
@@ -45,9 +49,10 @@ class EmptyScene:
         return cls(background, known, LEAST_DIFFERENCE + NOISES * noise)
 
     def robot(self, frames: Frames) -> Masks:
-        """`(K, H, W)`: what differs from the scene, single pixels aside."""
-        differs = (distance(frames, self.background) > self.threshold) & self.known
-        return np.stack([binary_opening(each, np.ones((2, 2), bool)) for each in differs])
+        """`(K, H, W)`: the connected parts of frames `(K, H, W, 3)` that differ from the scene."""
+        evidence = 2 * (distance(frames, self.background) / self.threshold - 1)
+        evidence = np.where(self.known, evidence.clip(-1, SURE), 0.0)
+        return np.stack([minimum_cut(each, SMOOTHNESS) for each in evidence])
 
 
 def mask_iou(scene: EmptyScene, frames: Frames, drawn: Masks, near: int) -> float:

@@ -127,6 +127,20 @@ def test_a_gate_says_which_of_its_conditions_failed() -> None:
     assert Gate.of(json.loads(json.dumps(endless.facts(), allow_nan=False))) == endless
 
 
+def test_a_robot_that_hovers_is_believed_by_what_the_film_shows_before_the_scene_without_it() -> None:
+    hovering = replace(a_fit(66.0, 0.49), mask_iou=0.78)
+    gate = silhouette_gate(hovering, "one")
+    assert gate.passed
+    assert gate.value == 0.78
+    assert "as the film shows it" in gate.metric
+    turned = silhouette_gate(replace(hovering, mask_iou=0.66), "one")
+    assert not turned.passed
+    assert "not where its joints say" in turned.reason
+    followed = silhouette_gate(replace(hovering, feature_share=0.6), "one")
+    assert followed.passed
+    assert followed.value == 0.6
+
+
 def test_without_any_camera_the_first_ones_gate_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fits = {("exterior_1", None): a_fit(120.0, 0.1), ("exterior_2", None): a_fit(66.0, 0.2)}
     cameras, asked = stages(tmp_path, monkeypatch, fits)
