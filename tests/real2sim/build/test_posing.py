@@ -17,7 +17,7 @@ from real2sim.build.posing import CameraStages
 from real2sim.build.settings import BuildSettings
 from real2sim.camera import CALIBRATION, Camera, calibrated, camera_facts
 from real2sim.cameras.exterior import ExteriorFit, RobotUnseen
-from real2sim.cameras.gates import Gate, certainty_gate, silhouette_gate
+from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate
 from real2sim.cameras.matching import Matches
 from real2sim.frames import MemoryFrames
 from real2sim.truth import make_truth
@@ -139,6 +139,9 @@ def test_a_robot_that_hovers_is_believed_by_what_the_film_shows_before_the_scene
     followed = silhouette_gate(replace(hovering, feature_share=0.6), "one")
     assert followed.passed
     assert followed.value == 0.6
+    assert given_gate(hovering, "one").value == 0.78
+    assert not given_gate(replace(hovering, mask_iou=0.66), "one").passed
+    assert given_gate(replace(hovering, iou=0.6), "one").value == 0.6
 
 
 def test_without_any_camera_the_first_ones_gate_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
