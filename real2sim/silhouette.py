@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import copy
 import weakref
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from real2sim.joints import JointSetter
 from real2sim.meshes import simplify
 from real2sim.robot_files import load_robot
 from real2sim.robot_kind import Robot
+from real2sim.robot_parts import RGB, paint, parts_of
 from real2sim.robots import PANDA, robot_named
 
 EYE = "eye"
@@ -109,9 +112,18 @@ def add_eye(spec: Any) -> None:
 class RobotSilhouette:
     """A robot alone, in its base frame, from any camera of one picture size."""
 
-    def __init__(self, width: int, height: int, robot: Robot = PANDA, detail: float = 0.0) -> None:
-        """Of its meshes, what is smaller than `detail` m is left out."""
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        robot: Robot = PANDA,
+        detail: float = 0.0,
+        colors: Mapping[str, RGB] = MappingProxyType({}),
+    ) -> None:
+        """Of its meshes, what is smaller than `detail` m is left out; parts that `colors` names are painted."""
         self.model = copy.copy(_compiled(robot.name))
+        self.parts = parts_of(self.model)
+        paint(self.model, self.parts, colors)
         for mesh in range(self.model.nmesh if detail else 0):
             simplify(self.model, mesh, detail)
         self.data = mujoco.MjData(self.model)
@@ -137,10 +149,15 @@ class RobotSilhouette:
         self, camera: Camera, joint_position: FloatArray, gripper_position: float
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """`depth`, and `(H, W)` the body of the model that each pixel shows, -1 beside the robot."""
+        depth, geoms = self.geoms(camera, joint_position, gripper_position)
+        return depth, np.where(geoms >= 0, self.model.geom_bodyid[np.maximum(geoms, 0)], -1).astype(np.int32)
+
+    def geoms(
+        self, camera: Camera, joint_position: FloatArray, gripper_position: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """`depth`, and `(H, W)` the geom of the model that each pixel shows, -1 beside the robot."""
         depth = self.depth(camera, joint_position, gripper_position)
-        geoms = self._eye.geoms(self.data, camera)
-        seen = (geoms >= 0) & np.isfinite(depth)
-        return depth, np.where(seen, self.model.geom_bodyid[np.maximum(geoms, 0)], -1).astype(np.int32)
+        return depth, np.where(np.isfinite(depth), self._eye.geoms(self.data, camera), -1).astype(np.int32)
 
     def pose(self, joint_position: FloatArray, gripper_position: float) -> None:
         """Move the robot without drawing it: `data` then holds where its geoms are."""

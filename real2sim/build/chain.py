@@ -12,6 +12,7 @@ import numpy as np
 
 from arena.contracts import Episode, InvalidInput
 from arena.episodes.atomic import atomic_write
+from real2sim.build.dress import dressed
 from real2sim.build.freespace import lowest_reached, robot_depths
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.build.naming import named_in
@@ -29,7 +30,17 @@ from real2sim.splats.fit import Progress
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.splats.views import View
-from real2sim.twin.bundle import MANIFEST, Beginning, Twin, load_twin, look_from, save_twin, servo_facts, told_of
+from real2sim.twin.bundle import (
+    MANIFEST,
+    Beginning,
+    Twin,
+    colors_from,
+    load_twin,
+    look_from,
+    save_twin,
+    servo_facts,
+    told_of,
+)
 from real2sim.twin.control import GripperServo, Servo, commanded_joints, identify_gripper, identify_servo
 from real2sim.twin.named import without_named
 from real2sim.twin.objects import TwinObject, label_gaussians, split_gaussians
@@ -258,11 +269,13 @@ class _Chain:
                   "left_out": self.cameras.left_out, "gates": [each.facts() for each in self._ledger.gates],
                   "replay": replayed["cameras"]}  # fmt: skip
         looks = {name: look_from(facts) for name, facts in replayed["looks"].items()}
-        save_twin(self._out, replace(twin, looks=looks, origin=origin))
+        colors = colors_from(replayed["robot_colors"])
+        save_twin(self._out, replace(twin, looks=looks, robot_colors=colors, origin=origin))
         return {"replay": replayed["cameras"], "things": len(things.objects), **replayed["reached"]}
 
     def _replayed(self, twin: Twin, footage: Footage) -> tuple[dict[str, Any], list[Gate]]:
         """How like its episode the twin looks, and how far from where it had been its arm comes by its commands."""
+        twin = dressed(twin, self._episode)
         replays = replay(twin, self._episode, footage.moved)
         picture_of(replays, self._out / "replay.png")
         worst = min(each.still_psnr for each in replays.values())
@@ -274,7 +287,8 @@ class _Chain:
                 name: {"psnr": each.psnr, "ssim": each.ssim, "still_psnr": each.still_psnr}
                 for name, each in replays.items()
             },
-            "looks": {name: asdict(each.look) for name, each in replays.items()},
+            "looks": {name: asdict(look) for name, look in twin.looks.items()},
+            "robot_colors": dict(twin.robot_colors),
             "reached": {"reached_mm": driven.reached_mm, "reached_deg": driven.reached_deg},
         }, [Gate("replay", metric, worst, LEAST_REPLAY_PSNR, not reason, reason)]
 

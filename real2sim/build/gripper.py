@@ -40,9 +40,9 @@ class GripperFilm:
         width = drawn.shape[1]
         near = binary_dilation(drawn, iterations=max(2, round(POSSIBLE * width)))
         certain = binary_dilation(drawn, iterations=max(2, round(CERTAIN * width)))
-        return np.asarray(certain | (near & self._still(frame)))
+        return np.asarray(certain | (near & self.still(frame)))
 
-    def _still(self, frame: int) -> NDArray[np.bool_]:
+    def still(self, frame: int) -> NDArray[np.bool_]:
         """`(H, W)`: what looks as it mostly does while the gripper is opened so far."""
         opening = int(self._opening[frame])
         if opening not in self._usual:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +11,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from arena.contracts import Episode, Frames, InvalidInput
+from arena.contracts import Episode, Frames
 from arena.metrics import psnr, ssim
+from real2sim.build.dress import sampled
 from real2sim.mount import flange_poses
 from real2sim.twin.bundle import Twin
-from real2sim.twin.color import fit_color_response
 from real2sim.twin.enact import carried_out, commands_of
 from real2sim.twin.pictures import Instant, TwinPictures, kinematics_of
-from real2sim.twin.render import Look, RobotImages
 
-FRAMES = 12
 Moving = Callable[[str, int], NDArray[np.bool_]]
-LEAST_ROBOT = 100
-"""Pixels of the robot, over all frames, that its colour response is fitted to."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Of one camera: `real` and `twin` `(K, H, W, 3)`, their mean `psnr` in dB and `ssim`, and the `look` fitted.
+    """Of one camera: `real` and `twin` `(K, H, W, 3)`, their mean `psnr` in dB and `ssim`.
 
     `still_psnr` is without what was moved: in a replay things stay where they stood.
     """
@@ -38,28 +34,21 @@ class Replay:
     psnr: float
     ssim: float
     still_psnr: float
-    look: Look
 
 
 def replay(twin: Twin, episode: Episode, moved: Moving | None = None) -> dict[str, Replay]:
     """Twelve frames of the episode, in all of the twin's cameras. Joints are set, not driven; things do not move, and
     `moved` says where a camera's frame shows what did, `(H, W)`."""
-    joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
-    chosen = np.unique(np.linspace(0, len(episode) - 1, FRAMES).astype(int))
-    poses = {thing.name: thing.body_to_base for thing in twin.objects}
-    instants = [Instant(joints[t], float(gripper[t]), poses) for t in chosen]
+    chosen, instants = sampled(twin, episode)
     real = {name: episode.cameras[name].read()[chosen] for name in twin.cameras}
-    robot = TwinPictures(twin)
-    looks = {name: look_of(robot.robot(name, instants), frames) for name, frames in real.items()}
-    robot.close()
-    drawn = _frames(replace(twin, looks=looks), instants)
+    drawn = _frames(twin, instants)
     replays = {}
     for name in twin.cameras:
         still = np.ones(real[name].shape[:3], bool)
         if moved is not None:
             still = np.stack([~moved(name, int(frame)) for frame in chosen])
         likeness = _likeness(drawn[name], real[name], still)
-        replays[name] = Replay(real[name], drawn[name], *likeness, looks[name])
+        replays[name] = Replay(real[name], drawn[name], *likeness)
     return replays
 
 
@@ -104,19 +93,6 @@ def picture_of(replays: Mapping[str, Replay], path: Path, columns: int = 6) -> N
         chosen = np.linspace(0, len(each.real) - 1, columns).astype(int)
         rows += [np.concatenate(each.real[chosen], axis=1), np.concatenate(each.twin[chosen], axis=1)]
     Image.fromarray(np.concatenate(rows)).save(path)
-
-
-def look_of(robot: RobotImages, real: Frames) -> Look:
-    """What the camera does to the robot's colours; nothing, where its film shows too little of them."""
-    if robot.mask.sum() < LEAST_ROBOT:
-        return Look()
-    # Values in order, not pixel by pixel: the lights are not the real ones, so a link's bright side may be another one,
-    # and a line through unlike pixels would make all of it grey.
-    drawn, seen = (np.sort(frames[robot.mask] / 255.0, axis=0) for frames in (robot.image, real))
-    try:
-        return Look(robot=fit_color_response(drawn, seen, np.ones(len(drawn), bool)))
-    except InvalidInput:  # Nearly all of it is too bright or too dark.
-        return Look()
 
 
 def _likeness(drawn: Frames, real: Frames, still: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from arena.contracts import ActionSpace, Episode, FloatArray, Frames, InvalidInput
+from real2sim.build.dress import look_of
 from real2sim.build.freespace import robot_depths
 from real2sim.build.ledger import Ledger, episode_key
 from real2sim.build.posed import MOSTLY_FREE, PLATE_FRAMES
 from real2sim.build.scene import fit_here, fit_scene, prepare, scene_gate
-from real2sim.build.verify import look_of
 from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
@@ -309,7 +310,7 @@ def _within_reach(episode: Episode, kinematics: ArmKinematics) -> FloatArray:
     return kinematics.forward_matrix(nearest)[0]
 
 
-def _around(camera: Camera, things: FloatArray) -> FloatArray:
+def _around(camera: Camera, things: FloatArray) -> NDArray[np.bool_]:
     """`(H, W)` bool: pixels within `AROUND_THING` of things `(K, 3)`."""
     rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
     covered = np.zeros(rows.shape, bool)

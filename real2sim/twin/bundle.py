@@ -22,6 +22,7 @@ from arena.contracts import Episode, FloatArray, InvalidInput
 from arena.episodes.atomic import atomic_write, file_sha256
 from real2sim.camera import Camera, camera_facts, camera_of
 from real2sim.mount import WRIST
+from real2sim.robot_parts import RGB
 from real2sim.robots import robot_named
 from real2sim.splats.gaussians import Gaussians
 from real2sim.splats.ply import read_ply, write_ply
@@ -78,7 +79,8 @@ class Twin:
 
     `background` are its Gaussians, `splats` each object's in its body's frame, by the names of `objects`. `exterior`
     are static cameras; of `wrist`, `camera_to_base` is its pose in the flange's frame (hand-eye), and it is None where
-    the episode has no wrist camera. `looks` are the cameras' colour responses. `goal` says what a success is, where the
+    the episode has no wrist camera. `looks` are the cameras' colour responses, and `robot_colors` those of the robot's
+    parts that are not its model's. `goal` says what a success is, where the
     episode told. `backdrops` are, of cameras that stand still, pictures that are shown for the background. `origin`
     says what it was made from.
     """
@@ -91,6 +93,7 @@ class Twin:
     wrist: Camera | None
     beginning: Beginning
     looks: Mapping[str, Look] = field(default_factory=dict)
+    robot_colors: Mapping[str, RGB] = field(default_factory=dict)
     servo: Servo = field(default_factory=Servo)
     gripper: GripperServo = field(default_factory=GripperServo)
     goal: Goal | None = None
@@ -121,6 +124,7 @@ def save_twin(folder: Path, twin: Twin) -> None:
         "exterior": {name: camera_facts(camera) for name, camera in twin.exterior.items()},
         "wrist": None if twin.wrist is None else camera_facts(twin.wrist),
         "looks": {name: asdict(look) for name, look in twin.looks.items()},
+        "robot_colors": {name: list(color) for name, color in twin.robot_colors.items()},
         "objects": [_object_facts(thing) for thing in twin.objects],
         "plane": {**plane_facts(twin.plane), "outline": None},
         "servo": servo_facts(twin.servo),
@@ -150,6 +154,7 @@ def load_twin(folder: Path) -> Twin:
             wrist=None if manifest["wrist"] is None else camera_of(manifest["wrist"]),
             beginning=_beginning(manifest["beginning"]),
             looks={name: look_from(facts) for name, facts in manifest["looks"].items()},
+            robot_colors=colors_from(manifest.get("robot_colors", {})),
             servo=Servo(**told_of(manifest["servo"])),
             goal=_goal(manifest.get("goal")),
             gripper=GripperServo(**told_of(manifest.get("gripper", {}))),
@@ -257,6 +262,17 @@ def _shape(name: str | None) -> Shape | None:
 
 def look_from(facts: Mapping[str, Any]) -> Look:
     return Look(**{part: ColorResponse(tuple(each["gain"]), tuple(each["offset"])) for part, each in facts.items()})
+
+
+def colors_from(facts: Mapping[str, Any]) -> dict[str, RGB]:
+    """Raises `ValueError` for what are no three numbers in [0, 1]."""
+    colors = {}
+    for name, color in facts.items():
+        red, green, blue = (float(value) for value in color)
+        if not all(0 <= value <= 1 for value in (red, green, blue)):
+            raise ValueError(f"{name} has a colour beyond [0, 1]")
+        colors[name] = (red, green, blue)
+    return colors
 
 
 def _goal(facts: Mapping[str, Any] | None) -> Goal | None:

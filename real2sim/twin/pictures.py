@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
@@ -57,6 +58,22 @@ class TwinPictures:
         """The robot's meshes alone as a camera sees them, in MuJoCo's colours."""
         return self._robot(self._cameras(name, instants), instants)
 
+    def robot_geoms(self, name: str, instants: Sequence[Instant]) -> NDArray[np.int32]:
+        """`(B, H, W)`: the geom of the robot that each pixel of a camera shows, -1 beside it."""
+        cameras = self._cameras(name, instants)
+        meshes = self._meshes(cameras[0])
+        shown = [
+            meshes.geoms(camera, instant.joint_position, instant.gripper_position)[1]
+            for camera, instant in zip(cameras, instants, strict=True)
+        ]
+        return np.stack(shown)
+
+    @property
+    def robot_alone(self) -> RobotSilhouette:
+        """Of one picture size or another."""
+        twin = self._twin
+        return self._meshes(next(iter([*twin.exterior.values(), *([twin.wrist] if twin.wrist else [])])))
+
     def close(self) -> None:
         for robot in self._robots.values():
             robot.close()
@@ -70,12 +87,17 @@ class TwinPictures:
         assert wrist is not None, "only a camera that the twin has is asked for"
         return [wrist_camera_at(wrist, pose) for pose in mount_poses(joint_position, self._kinematics)]
 
-    def _robot(self, cameras: Sequence[Camera], instants: Sequence[Instant]) -> RobotImages:
-        size = cameras[0].width, cameras[0].height
+    def _meshes(self, camera: Camera) -> RobotSilhouette:
+        size = camera.width, camera.height
         if size not in self._robots:
-            self._robots[size] = RobotSilhouette(*size, robot_named(self._twin.beginning.robot), DETAIL)
+            robot = robot_named(self._twin.beginning.robot)
+            self._robots[size] = RobotSilhouette(*size, robot, DETAIL, self._twin.robot_colors)
+        return self._robots[size]
+
+    def _robot(self, cameras: Sequence[Camera], instants: Sequence[Instant]) -> RobotImages:
+        meshes = self._meshes(cameras[0])
         drawn = [
-            self._robots[size].picture(camera, instant.joint_position, instant.gripper_position)
+            meshes.picture(camera, instant.joint_position, instant.gripper_position)
             for camera, instant in zip(cameras, instants, strict=True)
         ]
         depth = np.stack([each for _, each in drawn]).astype(np.float64)

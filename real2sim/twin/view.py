@@ -11,6 +11,7 @@ from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.engine import mujoco_quaternion
 from real2sim.mount import mount_poses, wrist_camera_at
+from real2sim.robot_parts import color_of
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
@@ -70,11 +71,11 @@ def _add_camera(server: Any, name: str, camera: Camera) -> None:
 
 def _add_robot(server: Any, twin: Twin) -> None:
     """The arm's meshes as the episode began."""
-    robot = RobotSilhouette(16, 16, robot_named(twin.beginning.robot))
+    robot = RobotSilhouette(16, 16, robot_named(twin.beginning.robot), colors=twin.robot_colors)
     try:
         robot.pose(twin.beginning.joint_position, twin.beginning.gripper_position)
         model, data = robot.model, robot.data
-        for geom in np.flatnonzero((model.geom_group == robot.visual_group) & (model.geom_dataid >= 0)):
+        for geom in np.flatnonzero((model.geom_group == robot.visual_group) & (model.geom_dataid >= 0)).tolist():
             mesh = model.geom_dataid[geom]
             vertex, face = model.mesh_vertadr[mesh], model.mesh_faceadr[mesh]
             pose = np.eye(4)
@@ -83,7 +84,7 @@ def _add_robot(server: Any, twin: Twin) -> None:
                 f"robot/{geom}",
                 model.mesh_vert[vertex : vertex + model.mesh_vertnum[mesh]].astype(np.float32),
                 model.mesh_face[face : face + model.mesh_facenum[mesh]].astype(np.uint32),
-                color=tuple(int(255 * value) for value in model.geom_rgba[geom][:3]),
+                color=tuple(int(255 * value) for value in color_of(model, geom)),
                 **_placed(pose),
             )
     finally:

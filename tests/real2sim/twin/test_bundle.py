@@ -35,6 +35,7 @@ def some_twin() -> Twin:
         exterior={"exterior_1": camera},
         wrist=camera,
         beginning=Beginning(np.arange(7.0), 0.25, "put the can down", 5.0, "panda", "episode-1"),
+        robot_colors={"#e5e5e5": (0.1, 0.2, 0.3)},
         looks={"wrist": Look(scene=ColorResponse((1.0, 0.9, 0.8), (0.1, 0.0, -0.1)))},
         origin={"episode": "episode-1"},
     )
@@ -53,6 +54,7 @@ def test_a_twin_is_read_as_it_was_saved(tmp_path: Path) -> None:
     assert np.array_equal(read.plane.outline, twin.plane.outline)
     assert np.array_equal(read.exterior["exterior_1"].camera_to_base, twin.exterior["exterior_1"].camera_to_base)
     assert read.looks == twin.looks
+    assert read.robot_colors == twin.robot_colors
     assert np.array_equal(read.beginning.joint_position, twin.beginning.joint_position)
     assert read.beginning.instruction == "put the can down"
     assert np.isnan(read.servo.residual)
@@ -101,6 +103,16 @@ def test_numbers_that_no_twin_has_are_refused(tmp_path: Path, part: str, key: st
     manifest[part][key] = value
     (tmp_path / "twin.json").write_text(json.dumps(manifest))
     with pytest.raises(InvalidInput, match=r"finite|1 to 16384"):
+        load_twin(tmp_path)
+
+
+@pytest.mark.parametrize("color", [[0.1, 0.2], [0.1, 0.2, 2.0], [0.1, 0.2, float("nan")], "red"])
+def test_what_is_no_colour_is_refused(tmp_path: Path, color: object) -> None:
+    save_twin(tmp_path, some_twin())
+    manifest = json.loads((tmp_path / "twin.json").read_text())
+    manifest["robot_colors"] = {"#e5e5e5": color}
+    (tmp_path / "twin.json").write_text(json.dumps(manifest))
+    with pytest.raises(InvalidInput, match="cannot be read"):
         load_twin(tmp_path)
 
 
