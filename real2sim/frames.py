@@ -13,7 +13,7 @@ class MemoryFrames:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return self._frames.shape  # type: ignore[return-value]
+        return self._frames.shape
 
     def read(self, start: int = 0, stop: int | None = None) -> Frames:
         return self._frames[start:stop]

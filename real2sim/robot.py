@@ -73,7 +73,7 @@ class ArmKinematics:
         Raises `InvalidInput` for a pose that is not reached to within `REACHED` from there.
         """
         found = np.empty((len(cartesian_position), 7))
-        joints = np.array(start, dtype=np.float64)
+        joints: FloatArray = np.array(start, dtype=np.float64)
         for row, pose in enumerate(np.asarray(cartesian_position, dtype=np.float64)):
             joints = self.nearest(pose, joints)
             error = self._error(joints, pose[:3], Rotation.from_euler("xyz", pose[3:]))

@@ -131,7 +131,8 @@ def _camera(view: View) -> str:
 
 def things_points(things: Sequence[TwinObject], views: Sequence[View]) -> tuple[FloatArray, FloatArray]:
     """Points on the things' surfaces `(N, 3)` m, and the medians of their colours in the views that face them."""
-    points, colors = [np.zeros((0, 3))], [np.zeros((0, 3))]
+    points: list[FloatArray] = [np.zeros((0, 3))]
+    colors: list[FloatArray] = [np.zeros((0, 3))]
     for thing in things:
         mesh = open3d.geometry.TriangleMesh(
             open3d.utility.Vector3dVector(thing.mesh.vertices), open3d.utility.Vector3iVector(thing.mesh.triangles)

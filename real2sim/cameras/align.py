@@ -91,8 +91,8 @@ class Aligned:
 def align(robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool) -> Aligned:
     """The camera that the frames agree on best near `start`."""
     camera = start
-    for turn, (reach, beyond) in enumerate(ROUNDS):
-        if turn % 4 == 0:
+    for number, (reach, beyond) in enumerate(ROUNDS):
+        if number % 4 == 0:
             often = presence(robot, shots, camera)
         outline = outline_of(robot, shots, camera, often)
         edges = find_edges(shots, outline, reach)
@@ -137,7 +137,7 @@ def _frame_outline(depth: FloatArray, often: FloatArray, camera: Camera) -> tupl
     edge[:margin] = edge[-margin:] = False
     edge[:, :margin] = edge[:, -margin:] = False
     soft = gaussian_filter(mask.astype(np.float32), 2.0)
-    down, across = np.gradient(soft)
+    down, across = np.asarray(np.gradient(soft))
     row, column = np.nonzero(edge)
     slope = -np.stack([across[row, column], down[row, column]], axis=1)
     length = np.linalg.norm(slope, axis=1)

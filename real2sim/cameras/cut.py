@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from arena.contracts import FloatArray
@@ -29,7 +29,7 @@ def minimum_cut(evidence: FloatArray, smoothness: float) -> NDArray[np.bool_]:
     begins = np.concatenate([one, other, np.full(count, source), pixel.ravel()])
     ends = np.concatenate([other, one, pixel.ravel(), np.full(count, sink)])
     room = np.concatenate([beside, beside, of_pixel.clip(0), -of_pixel.clip(None, 0)]).astype(np.int32)
-    graph = coo_matrix((room, (begins, ends)), shape=(count + 2, count + 2)).tocsr()
+    graph = coo_array((room, (begins, ends)), shape=(count + 2, count + 2)).tocsr()
     left = graph - maximum_flow(graph, source, sink).flow
     left.eliminate_zeros()
     inside = np.zeros(count + 2, bool)

@@ -176,11 +176,11 @@ class _Problem:
         slope = (line_a[..., :2] ** 2).sum(-1) + (line_b[..., :2] ** 2).sum(-1)
         return value / slope.clamp(min=1e-18).sqrt() * scale[:, None] * 160
 
-    def score(self, cameras: FloatArray, chosen: FloatArray, tolerance: float) -> FloatArray:
+    def score(self, cameras: FloatArray, chosen: NDArray[np.int64], tolerance: float) -> FloatArray:
         """`(C,)`: the mean over matches of a bell of the distance."""
         scores = []
         with torch.no_grad():
-            for part in torch.from_numpy(cameras).float().split(64):
+            for part in torch.split(torch.from_numpy(cameras).float(), 64):
                 off = self.distances(part, torch.from_numpy(chosen))
                 scores.append(torch.exp(-((off / tolerance) ** 2)).mean(1))
         return torch.cat(scores).numpy()
@@ -311,4 +311,4 @@ def _rotation(vector: Tensor) -> Tensor:
     zero = torch.zeros_like(vector[:, 0])
     x, y, z = vector.unbind(1)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(-1, 3, 3)
-    return torch.linalg.matrix_exp(cross)
+    return torch.matrix_exp(cross)

@@ -41,4 +41,4 @@ class Plate:
 def distance(frames: Frames, background: FloatArray) -> FloatArray:
     """`(..., H, W)` grey levels that frames are from a background: root of the mean square over colours."""
     difference = frames.astype(np.float32) - background.astype(np.float32)
-    return np.sqrt((difference**2).mean(-1))
+    return np.asarray(np.sqrt((difference**2).mean(-1)))

@@ -48,7 +48,7 @@ def rotation_residuals(
 def _turned(rays: FloatArray, motion: FloatArray, scale: float) -> tuple[float, float]:
     """The angle that a pair's own turn differs by from `motion` `(4, 4)`, and its standard error, in rad; `rays`
     `(N, 2, 3)`, and distances are `scale` pixels to a rad."""
-    toward = motion[:3, 3] / max(np.linalg.norm(motion[:3, 3]), 1e-9)
+    toward = motion[:3, 3] / max(float(np.linalg.norm(motion[:3, 3])), 1e-9)
     aside = np.linalg.svd(toward[None])[2][1:]
 
     def distances(x: FloatArray) -> FloatArray:

@@ -144,7 +144,7 @@ def random_cameras(rng: np.random.Generator, count: int, width: int, workspace: 
     rolls = rng.normal(0, 0.08, count)
     poses = np.stack([looking_at(p, t, r) for p, t, r in zip(positions, targets, rolls, strict=True)])
     # Lenses differ by ratios: as many wide ones as long ones.
-    return poses, width * np.exp(rng.uniform(*np.log(FOCAL), count))
+    return poses, width * np.exp(rng.uniform(np.log(FOCAL[0]), np.log(FOCAL[1]), count))
 
 
 def _unlike(poses: FloatArray, order: NDArray[np.intp], best: int) -> list[int]:
@@ -187,7 +187,7 @@ def _refined(
 def _range(evidence: Evidence, poses: FloatArray) -> FloatArray:
     """`(B, 1)`: how far ahead the robot's middle is, in m."""
     middle = evidence.points.mean((0, 1))
-    return np.einsum("bi,bi->b", middle - poses[:, :3, 3], poses[:, :3, 2])[:, None]
+    return np.asarray(np.einsum("bi,bi->b", middle - poses[:, :3, 3], poses[:, :3, 2])[:, None])
 
 
 def _moved(rng: np.random.Generator, pose: FloatArray, spread: FloatArray) -> FloatArray:

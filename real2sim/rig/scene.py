@@ -172,16 +172,17 @@ def _is_mark(each: Standing, moved: Sequence[Standing]) -> bool:
         return False
     if each.outlined.floating:
         return True
-    inside = [np.linalg.norm(other.left - each.place) for other in moved if other.left is not None]
-    reach = [(other.thing.size[0] + each.thing.size[0]) / 2 for other in moved]
-    return any(far < near for far, near in zip(inside, reach, strict=True))
+    return any(
+        np.linalg.norm(other.left - each.place) < (other.thing.size[0] + each.thing.size[0]) / 2
+        for other in moved
+        if other.left is not None
+    )
 
 
 def _goal(episode: Episode, moved: Sequence[Standing]) -> Goal:
-    if moved:
-        furthest = max(moved, key=lambda each: float(np.linalg.norm(each.left - each.place)))
-        assert furthest.left is not None
-        x, y, z = furthest.left
+    left = [(each, each.left) for each in moved if each.left is not None]
+    if left:
+        furthest, (x, y, z) = max(left, key=lambda pair: float(np.linalg.norm(pair[1] - pair[0].place)))
         return Goal(furthest.thing.name, (float(x), float(y), float(z)))
     x, y, z = np.asarray(episode.cartesian_position)[-1, :3]
     return Goal("", (float(x), float(y), float(z)))

@@ -146,7 +146,7 @@ def _made(shape: Shape, values: FloatArray) -> tuple[Solid, float]:
     width, length, height = np.clip(values[3:6], SMALLEST, LARGEST)
     lifted = max(float(values[6]), 0.0)
     if shape == "box":
-        return Solid(shape, *values[:3], width, length, height), lifted
+        return Solid(shape, values[0], values[1], values[2], width, length, height), lifted
     if shape == "cylinder":
         return Solid(shape, values[0], values[1], 0.0, width, width, height), lifted
     return Solid(shape, values[0], values[1], 0.0, width, width, width), lifted

@@ -40,7 +40,7 @@ class Sight:
     @property
     def changed(self) -> NDArray[np.bool_]:
         apart = np.linalg.norm(self.frame.astype(float) - self.empty, axis=-1) > UNLIKE
-        return np.asarray(binary_opening(apart & self.known, np.ones((2, 2))))
+        return np.asarray(binary_opening(apart & self.known, np.ones((2, 2), bool)))
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _pairs(
             if place is not None:
                 cost[i, j] = apart / RAYS_APART + np.linalg.norm(a.colour - b.colour) / COLOURS_APART
                 places[i, j] = place
-    chosen = zip(*linear_sum_assignment(cost), strict=True)
+    chosen = zip(*(side.tolist() for side in linear_sum_assignment(cost)), strict=True)
     return [(ours[i], theirs[j], places[i, j]) for i, j in chosen if cost[i, j] < WORST]
 
 

@@ -24,7 +24,7 @@ def composite(splats: Tensor, hits: Hits, grid: TileGrid) -> Tensor:
     `splats` `(M, 10)` has the columns of `kernels`. Works in as many threads as torch may use, with the same result
     for any number of them.
     """
-    pictures: Tensor = _Composite.apply(splats, hits, grid)
+    pictures: Tensor = _Composite.apply(splats, hits, grid)  # type: ignore[no-untyped-call]
     return pictures
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +133,7 @@ def _step(state: FitState, strategy: DefaultStrategy, settings: FitSettings, tar
     growing = len(state.parameters["means"]) < settings.max_gaussians and done < settings.densify_until
     if growing:
         strategy.step_pre_backward(state.parameters, state.optimizers, state.densification, state.step, seen.splats)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     state.set_rate("means", settings.rate_means * state.scene_size * 0.01**done)
     for optimizer in state.optimizers.values():
         optimizer.step()
@@ -193,9 +192,9 @@ def _choose(views: int, step: int, seed: int) -> int:
 @torch.no_grad()
 def psnr_of(gaussians: Gaussians, views: Sequence[View]) -> FloatArray:
     """`(len(views),)` dB over each view's unmasked pixels: of views that were held out, how well a scene is known."""
-    found: list[Any] = []
+    found: list[float] = []
     for view in views:
         color = rasterize(gaussians, [view.camera]).color[0].clamp(0, 1).cpu().numpy()
-        error = np.mean((color - view.image / 255.0)[view.mask] ** 2)
+        error = float(np.mean((color - view.image / 255.0)[view.mask] ** 2))
         found.append(-10 * np.log10(max(error, 1e-12)))
     return np.array(found)

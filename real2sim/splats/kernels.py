@@ -39,11 +39,12 @@ _ROUNDS_AWAY = {"contract", "reassoc", "nsz", "arcp"}
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled when first called, without Python's lock, and kept for other processes where a folder can be written."""
-    options = {"fastmath": _ROUNDS_AWAY, "nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"fastmath": _ROUNDS_AWAY, "nogil": True, "error_model": "numpy"}
     try:
-        return njit(cache=True, **options)(function)
+        compiled: Callable[..., Any] = njit(cache=True, **options)(function)
     except RuntimeError:  # numba has nowhere to write: a read-only installation of a user without a home
-        return njit(**options)(function)
+        compiled = njit(**options)(function)
+    return compiled
 
 
 _EXP = tuple(

@@ -35,7 +35,8 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     mean_a, mean_b, square_a, square_b, product = down @ images @ across.T
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
     likeness = (2 * mean_a * mean_b + _C1) * (2 * (product - mean_a * mean_b) + _C2)
-    return (likeness / ((mean_a**2 + mean_b**2 + _C1) * (variance_a + variance_b + _C2))).permute(1, 2, 0)
+    similarity: Tensor = likeness / ((mean_a**2 + mean_b**2 + _C1) * (variance_a + variance_b + _C2))
+    return similarity.permute(1, 2, 0)
 
 
 def roughness(depth: Tensor, photograph: Tensor, mask: Tensor) -> Tensor:
@@ -49,10 +50,8 @@ def roughness(depth: Tensor, photograph: Tensor, mask: Tensor) -> Tensor:
     for axis in (0, 1):
         size = depth.shape[axis] - 2
         before, here, after = (slice_along(inverse, axis, start, size) for start in range(3))
-        contrast = sum(
-            (slice_along(photograph, axis, start + 1, size) - slice_along(photograph, axis, start, size)).abs().mean(-1)
-            for start in range(2)
-        )
+        first, second, third = (slice_along(photograph, axis, start, size) for start in range(3))
+        contrast = (second - first).abs().mean(-1) + (third - second).abs().mean(-1)
         inside = slice_along(mask, axis, 0, size) & slice_along(mask, axis, 2, size)
         total = total + ((before - 2 * here + after).abs() * torch.exp(-10 * contrast) * inside).mean()
     return total

@@ -108,14 +108,14 @@ def _read_frame(folder: Path, frame: Mapping[str, Any]) -> View:
     try:
         if any(float(frame.get(name, 0)) != 0 for name in _DISTORTION):
             raise InvalidInput(f"{where} has lens distortion: undistort its images first")
-        numbers = [float(frame[name]) for name in ("fl_x", "fl_y", "cx", "cy")]
+        fx, fy, cx, cy = (float(frame[name]) for name in ("fl_x", "fl_y", "cx", "cy"))
         pose = np.asarray(frame["transform_matrix"], dtype=np.float64)
         width, height = int(frame["w"]), int(frame["h"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{where} has no usable {error.args[0] if error.args else 'camera'!r}") from error
     if pose.shape != (4, 4):
         raise InvalidInput(f"{where}: transform_matrix must be (4, 4), not {pose.shape}")
-    camera = Camera(width, height, *numbers, camera_to_base=pose @ OPENGL_FROM_OPENCV)
+    camera = Camera(width, height, fx, fy, cx, cy, pose @ OPENGL_FROM_OPENCV)
     image = _read_image(_inside(folder, frame.get("file_path")), "RGB")
     mask = _read_image(_inside(folder, frame["mask_path"]), "L") > 0 if "mask_path" in frame else image[..., 0] >= 0
     return View(camera, image, mask, str(frame.get("name", frame["file_path"])))

@@ -134,7 +134,5 @@ def _from_table(path: Path, table: NDArray[np.void], names: list[str]) -> Gaussi
     if (np.linalg.norm(quaternions, axis=1) < 1e-12).any():
         raise InvalidInput(f"{path} has a rotation of length zero")
     arrays = (columns(*_PLACE), quaternions, columns(*_SCALE), columns("opacity")[:, 0])
-    return Gaussians(
-        *(torch.from_numpy(array) for array in arrays),
-        torch.from_numpy(np.concatenate([constant, others], axis=1)),
-    )
+    means, turns, scales, opacities = (torch.from_numpy(array) for array in arrays)
+    return Gaussians(means, turns, scales, opacities, torch.from_numpy(np.concatenate([constant, others], axis=1)))

@@ -115,6 +115,7 @@ def _seen_from(gaussians: Gaussians, view: Tensor, k: Tensor, width: int, height
 def _colors(directions: Tensor, harmonics: Tensor) -> Tensor:
     """RGB `(M, 3)` seen along `directions` `(M, 3)`, at least 0 as in 3DGS."""
     if harmonics.shape[1] == 1:
-        return (harmonic_bases(1, directions) * harmonics[:, 0] + 0.5).clamp(min=0)
+        colors: Tensor = harmonic_bases(1, directions) * harmonics[:, 0] + 0.5
+        return colors.clamp(min=0)
     bases = harmonic_bases(harmonics.shape[1], torch.nn.functional.normalize(directions, dim=1))
     return (torch.bmm(bases[:, None], harmonics)[:, 0] + 0.5).clamp(min=0)

@@ -66,8 +66,9 @@ def _command(name: str) -> str:
 def _run(command: list[str], report: Callable[[str], None]) -> None:
     """Run to the end, its output as progress."""
     last: list[str] = []
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with subprocess.Popen(command, **output) as run:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as run:
         assert run.stdout is not None
         for line in run.stdout:
             if line.strip():

@@ -30,7 +30,7 @@ def start_from_points(points: FloatArray, colors: FloatArray, degree: int, opaci
         raise InvalidInput(f"a scene starts from (N, 3) points and colours, N > 3, not {points.shape} {colors.shape}")
     if not (np.isfinite(points).all() and np.isfinite(colors).all()):
         raise InvalidInput("the points that a scene starts from hold NaN or infinite numbers")
-    neighbours = cKDTree(points).query(points, k=4)[0][:, 1:]
+    neighbours = np.asarray(cKDTree(points).query(points, k=4)[0])[:, 1:]
     spacing = np.sqrt((neighbours**2).mean(axis=1)).clip(min=_MIN_SPACING).astype(np.float32)
     harmonics = torch.zeros(len(points), (degree + 1) ** 2, 3)
     harmonics[:, 0] = (torch.from_numpy(colors) - 0.5) / ZEROTH_HARMONIC

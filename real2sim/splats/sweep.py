@@ -58,7 +58,8 @@ def sweep_points(views: Sequence[View], depths: FloatArray, count: int, seed: in
     """At most `count` points `(N, 3)` m and colours `(N, 3)` in [0, 1], drawn evenly from all confirmed depths."""
     view, row, column = np.nonzero(depths)
     chosen = np.random.default_rng(seed).permutation(len(view))[:count]
-    points, colors = [np.zeros((0, 3))], [np.zeros((0, 3))]
+    points: list[FloatArray] = [np.zeros((0, 3))]
+    colors: list[FloatArray] = [np.zeros((0, 3))]
     for index in np.unique(view[chosen]):
         mine = chosen[view[chosen] == index]
         pixels = np.stack([column[mine], row[mine]], axis=1) + 0.5

@@ -102,10 +102,10 @@ def _surroundings(spec: Any, rng: np.random.Generator) -> None:
         material = _material(spec, name, rng)
         world.add_geom(name=name, type=box, pos=position, size=half, material=material, group=SCENE_GROUP)
     for _ in range(int(rng.integers(2, 4))):
-        position = np.array([rng.uniform(-1, 2), rng.uniform(-1.5, 1.5), rng.uniform(1.5, 2.5)])
+        place = np.array([rng.uniform(-1, 2), rng.uniform(-1.5, 1.5), rng.uniform(1.5, 2.5)])
         strength = rng.uniform(0.25, 0.5)
-        toward = np.array([0.4, 0, 0]) - position
-        world.add_light(pos=position, dir=toward / np.linalg.norm(toward), diffuse=[strength] * 3, castshadow=False)
+        toward = np.array([0.4, 0, 0]) - place
+        world.add_light(pos=place, dir=toward / np.linalg.norm(toward), diffuse=[strength] * 3, castshadow=False)
     spec.visual.headlight.ambient = [0.35] * 3
     spec.visual.headlight.diffuse = [0.2] * 3
 

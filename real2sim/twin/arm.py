@@ -80,7 +80,7 @@ class Arm:
         self._driven = np.array([model.joint(PREFIX + name).qposadr[0] for name in robot.gripper.motors])
         self._motors = np.array([model.actuator(PREFIX + name).id for name in robot.gripper.motors])
         self._closed = np.array([robot.gripper.closed[name] for name in robot.gripper.motors])
-        self._closing = np.zeros(2)
+        self._closing: FloatArray = np.zeros(2)
         self._wait = round(servo.delay / model.opt.timestep)
         self._torque, self._wanted = np.zeros(model.nv), np.zeros(model.nv)
         self._told: list[FloatArray] = []

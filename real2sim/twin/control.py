@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.linalg import expm
@@ -133,12 +134,7 @@ def identify_gripper(
     speeds = [np.array([np.log(speed)]) for speed in (1.0, 3.0, 10.0)]
     paces = [np.array([np.log(pace), 0.5, np.log(lag)]) for pace in (5.0, 20.0) for lag in (0.03, 0.1)]
     candidates = ((going, speeds), (pacing, paces)) if paced else ((going, speeds),)
-    found = []
-    for make, starts in candidates:
-        for start in starts:
-            fit = minimize(lambda values, make=make: residual(make(values)), start, method="Nelder-Mead",
-                           options={"maxfev": 150, "xatol": 1e-3, "fatol": 1e-5})  # fmt: skip
-            found.append(make(fit.x))
+    found = [_likeliest(make, start, residual) for make, starts in candidates for start in starts]
     best = min(found, key=residual)
     return replace(best, residual=float(np.sqrt(np.mean(errors(best) ** 2))))
 
@@ -215,10 +211,23 @@ def commanded_joints(episode: Episode) -> FloatArray | None:
     return None
 
 
+def _likeliest(
+    make: Callable[[FloatArray], GripperServo], start: FloatArray, residual: Callable[[GripperServo], float]
+) -> GripperServo:
+    """What `make` makes of the numbers near `start` with the least residual."""
+
+    def cost(values: FloatArray) -> float:
+        return residual(make(values))
+
+    options: Any = {"maxfev": 150, "xatol": 1e-3, "fatol": 1e-5}
+    return make(minimize(cost, start, method="Nelder-Mead", options=options).x)
+
+
 def _transition(servo: Servo, seconds: float) -> tuple[FloatArray, FloatArray]:
     """Of position and velocity over a time with one target: what is kept `(2, 2)`, and what the target adds `(2,)`."""
     square = servo.frequency**2
     system = np.zeros((3, 3))
-    system[:2] = [[0, 1, 0], [-square, -2 * servo.damping * servo.frequency, square]]
+    system[0] = 0, 1, 0
+    system[1] = -square, -2 * servo.damping * servo.frequency, square
     whole = expm(system * seconds)
     return whole[:2, :2], whole[:2, 2]

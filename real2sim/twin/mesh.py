@@ -46,7 +46,7 @@ def closed_surface(field: FloatArray, low: FloatArray, voxel: float) -> Mesh:
 
 def _crossings(field: FloatArray, low: FloatArray, voxel: float) -> tuple[FloatArray, FloatArray]:
     """Where the field changes sign along the grid's edges, as marching cubes places vertices, and outward normals."""
-    gradient = np.stack(np.gradient(field), axis=-1)
+    gradient = np.stack([*np.gradient(field)], axis=-1)
     points, normals = [], []
     for axis in range(3):
         before, after = (np.moveaxis(field, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))

@@ -72,8 +72,9 @@ def random_picture(seed: int, height: int = 64, width: int = 128) -> FloatArray:
     """`(H, W, 3)` in [0, 1]: large and small blots of three colours that meet at its left and right edges."""
     rng = np.random.default_rng(seed)
     colors = np.stack([random_color(rng) for _ in range(3)])
-    modes = ("nearest", "wrap")
-    blots = sum(gaussian_filter(rng.normal(size=(3, height, width)), (0, size, size), mode=("nearest", *modes)) * size
-                for size in (2.0, 8.0))  # fmt: skip
+    blots = np.zeros((3, height, width))
+    for size in (2.0, 8.0):
+        drawn = rng.normal(size=blots.shape)
+        blots += gaussian_filter(drawn, (0, size, size), mode=("nearest", "nearest", "wrap")) * size
     weights = np.exp(3 * blots)
     return np.asarray(np.einsum("khw,kc->hwc", weights / weights.sum(axis=0), colors))

@@ -26,7 +26,7 @@ DISTRACTOR_SIZE = (0.03, 0.08)
 def in_disc(rng: np.random.Generator) -> FloatArray:
     """`(2,)`, evenly within the unit circle."""
     angle = rng.uniform(0, 2 * np.pi)
-    return np.sqrt(rng.uniform()) * np.array([np.cos(angle), np.sin(angle)])
+    return np.asarray(np.sqrt(rng.uniform()) * np.array([np.cos(angle), np.sin(angle)]))
 
 
 def slid(thing: TwinObject, frame: FloatArray, shift: FloatArray, turn: float) -> TwinObject:

@@ -251,5 +251,5 @@ def _solid(shape: Shape, values: FloatArray, settings: ThingSettings) -> Solid:
     """Round shapes have one width: seen from a few sides, an oval one would fit anything."""
     width, length, height = np.clip(values[3:], settings.smallest, settings.largest)
     if shape == "box":
-        return Solid(shape, *values[:3], width, length, height)
+        return Solid(shape, values[0], values[1], values[2], width, length, height)
     return Solid(shape, values[0], values[1], 0.0, width, width, height)

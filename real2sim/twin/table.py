@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -140,7 +141,7 @@ def _refined_plane(
         tilt = np.degrees(np.arctan(np.hypot(*values[1:])))
         return _cost(values, pictures, settings, unlike) + settings.level * float(tilt**2)
 
-    options = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": 80}
+    options: Any = {"initial_simplex": simplex, "xatol": 2e-4, "fatol": 1e-7, "maxfev": 80}
     found = minimize(cost, parameters, method="Nelder-Mead", options=options)
     return np.asarray(found.x)
 
@@ -157,7 +158,8 @@ def _moved(picture: Photo, points: FloatArray, expected: FloatArray, settings: T
     pixels, depth = camera.project(points)
     ahead = (depth > MIN_DEPTH) & (pixels > 0).all(axis=1) & (pixels < [camera.width, camera.height]).all(axis=1)
     ahead &= np.isfinite(expected[:, 0])
-    points, pixels, depth, expected, ahead = (part[ahead] for part in (points, pixels, depth, expected, ahead))
+    points, pixels, depth, expected = (part[ahead] for part in (points, pixels, depth, expected))
+    ahead = ahead[ahead]
     residual = picture.at(pixels, ahead) - expected
     across = picture.at(pixels + _RIGHT, ahead) - picture.at(pixels - _RIGHT, ahead)
     down = picture.at(pixels + _DOWN, ahead) - picture.at(pixels - _DOWN, ahead)

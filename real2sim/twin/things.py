@@ -99,7 +99,7 @@ def _differs(view: View, texture: PlaneTexture, settings: ThingSettings) -> tupl
     a, b = np.clip(np.nan_to_num(cell), 0, size - 1).astype(int).transpose(2, 0, 1)
     difference = np.linalg.norm(view.image / 255 - texture.colors[a, b], axis=-1)
     known &= np.isfinite(difference)
-    return binary_opening(known & (difference > settings.differs), np.ones((2, 2))), known
+    return binary_opening(known & (difference > settings.differs), np.ones((2, 2), bool)), known
 
 
 def _ranked(fits: Sequence[FittedSolid], views: Sequence[View], settings: ThingSettings) -> list[FittedSolid]:
