@@ -88,11 +88,15 @@ class Aligned:
     edges: Edges | None = None
 
 
-def align(robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool) -> Aligned:
-    """The camera that the frames agree on best near `start`."""
+def align(
+    robot: RobotSilhouette, shots: Shots, start: Camera, free_focal: bool, hidden: FloatArray | None = None
+) -> Aligned:
+    """The camera that the frames agree on best near `start`. `hidden` says where in what `robot` draws the plate does
+    not show the scene, from 0 to 1; that is `presence` where it is not given."""
     camera = start
+    often = presence(robot, shots, camera) if hidden is None else hidden
     for number, (reach, beyond) in enumerate(ROUNDS):
-        if number % 4 == 0:
+        if number and number % 4 == 0 and hidden is None:
             often = presence(robot, shots, camera)
         outline = outline_of(robot, shots, camera, often)
         edges = find_edges(shots, outline, reach)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +11,13 @@ from numpy.typing import NDArray
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera
-from real2sim.cameras.align import OFTEN, SHARP, Aligned, Shots, align, find_edges, outline_of, presence
+from real2sim.cameras.align import OFTEN, SHARP, Shots, align, find_edges, outline_of, presence
 from real2sim.cameras.features import FeatureFit, FeatureProblem
-from real2sim.cameras.masks import EmptyScene, iou, mask_iou
+from real2sim.cameras.hovering import scene_behind, sharpened
+from real2sim.cameras.masks import iou, mask_iou
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
-from real2sim.robot_kind import Robot
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 
@@ -87,6 +88,10 @@ class ExteriorFit:
         """Whether the film, before the scene that this camera knows behind the robot, shows it where it is drawn."""
         return self.mask_iou >= LEAST_MASK_IOU
 
+    def borne_out(self) -> tuple[bool, float]:
+        """What is more for the better one of two cameras of a film."""
+        return self.followed, self.mask_iou
+
 
 def solve_exterior(
     episode: Episode,
@@ -121,18 +126,36 @@ def solve_exterior(
         evidence = Evidence.of(points, changed, everywhere, kind.workspace, aspect)
         starts = find_starts(evidence, seed, focal=focal or lens, progress=progress)
         best = _by_outline(robot, shots, starts, fine, held_out, focal is None, progress)
-        best = replace(best, mask_iou=robot_mask_iou(episode, name, best.camera))
         if best.outlined:
             return best
-        followed = _by_features(kind, shots, [start for _, start in starts], seed, focal, lens, progress)
-        if followed is None:
-            return best
-        measured = _measured(robot, shots.taken(held_out), Aligned(followed.camera, followed.position_error))
-        mask = robot_mask_iou(episode, name, followed.camera)
-        fit = replace(measured, feature_share=followed.share, mask_iou=mask)
-        return max((fit, best), key=lambda each: (each.followed, each.mask_iou))
+        return _hovering(robot, shots, [start for _, start in starts], best, seed, focal, lens, progress)
     finally:
         robot.close()
+
+
+def _hovering(
+    robot: RobotSilhouette,
+    shots: Shots,
+    likely: list[Camera],
+    best: ExteriorFit,
+    seed: int,
+    focal: float | None,
+    lens: float | None,
+    progress: Progress | None,
+) -> ExteriorFit:
+    """Where silhouettes decide nothing: by features on the robot, then before the scene that is known behind it."""
+    _, fine, held_out = _chosen_frames(shots.joints)
+    rows = np.sort(farthest(shots.joints, FEATURE_FRAMES))
+    with closing(FeatureProblem(shots.film[rows], shots.joints[rows], shots.gripper[rows], robot.kind)) as problem:
+        fits = [best]
+        if found := _by_features(problem, likely, seed, focal, lens, progress):
+            fits.append(_measured(robot, shots, held_out, found.camera, found.position_error, found.share))
+        chosen = max(fits, key=ExteriorFit.borne_out)
+        sharp = sharpened(robot, shots, fine, held_out, chosen.camera, focal is None)
+        again = problem.measured(sharp.camera, focal is None)
+        error = max(sharp.position_error, again.position_error if again else 0.0)
+        sharper = _measured(robot, shots, held_out, sharp.camera, error, again.share if again else None)
+        return max((chosen, sharper), key=ExteriorFit.borne_out)
 
 
 def _by_outline(
@@ -151,13 +174,12 @@ def _by_outline(
         if progress is not None:
             progress(number, len(rivals), "aligning")
         aligned = align(robot, shots.taken(fine), _roughly(robot, shots, fine, start, free_focal), free_focal)
-        found.append(_measured(robot, shots.taken(held_out), aligned))
+        found.append(_measured(robot, shots, held_out, aligned.camera, aligned.position_error))
     return max(found, key=lambda fit: fit.iou)
 
 
 def _by_features(
-    kind: Robot,
-    shots: Shots,
+    problem: FeatureProblem,
     likely: list[Camera],
     seed: int,
     focal: float | None,
@@ -165,19 +187,14 @@ def _by_features(
     progress: Progress | None,
 ) -> FeatureFit | None:
     """The camera that most of the features on the robot agree on; None where the film has too few."""
-    rows = np.sort(farthest(shots.joints, FEATURE_FRAMES))
-    problem = FeatureProblem(shots.film[rows], shots.joints[rows], shots.gripper[rows], kind)
     best: FeatureFit | None = None
-    try:
-        for start in problem.starts(likely, seed, FEATURE_STARTS, focal or lens):
-            fit = problem.solve(start, focal is None, progress)
-            if fit is not None and (best is None or fit.share > best.share):
-                best = fit
-            if best is not None and best.share >= LEAST_FEATURES:
-                break
-        return best
-    finally:
-        problem.close()
+    for start in problem.starts(likely, seed, FEATURE_STARTS, focal or lens):
+        fit = problem.solve(start, focal is None, progress)
+        if fit is not None and (best is None or fit.share > best.share):
+            best = fit
+        if best is not None and best.share >= LEAST_FEATURES:
+            break
+    return best
 
 
 def _roughly(robot: RobotSilhouette, shots: Shots, rows: NDArray[np.intp], start: Camera, free_focal: bool) -> Camera:
@@ -203,26 +220,9 @@ def check_exterior(episode: Episode, name: str, camera: Camera) -> ExteriorFit:
     shots = _shots(episode, name)
     robot = RobotSilhouette(SHARP * camera.width, SHARP * camera.height, robot_named(episode.robot))
     try:
-        fit = _measured(robot, shots.taken(_chosen_frames(shots.joints)[2]), Aligned(camera, 0.0))
-        return replace(fit, mask_iou=robot_mask_iou(episode, name, camera))
+        return _measured(robot, shots, _chosen_frames(shots.joints)[2], camera, 0.0)
     finally:
         robot.close()
-
-
-def robot_mask_iou(episode: Episode, name: str, camera: Camera) -> float:
-    """Of frames held out, intersection over union of the robot as drawn and as the film shows it by itself (`masks`),
-    also where the arm hovers. Raises `InvalidInput` as `solve_exterior` does."""
-    film, joints, gripper = recorded(episode, name)
-    held_out = _chosen_frames(joints)[2]
-    others = np.setdiff1d(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int), held_out)
-    robot = RobotSilhouette(camera.width, camera.height, robot_named(episode.robot))
-    try:
-        drawn = {t: np.isfinite(robot.depth(camera, joints[t], gripper[t])) for t in (*others, *held_out)}
-    finally:
-        robot.close()
-    scene = EmptyScene.of(film[others], np.stack([drawn[t] for t in others]))
-    masks = np.stack([drawn[t] for t in held_out])
-    return mask_iou(scene, film[held_out], masks, round(NEAR * camera.width / 160))
 
 
 def _shots(episode: Episode, name: str) -> Shots:
@@ -264,8 +264,16 @@ def farthest(points: FloatArray, count: int) -> NDArray[np.intp]:
     return np.array(chosen)
 
 
-def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned) -> ExteriorFit:
-    camera = aligned.camera
+def _measured(
+    robot: RobotSilhouette,
+    every: Shots,
+    held_out: NDArray[np.intp],
+    camera: Camera,
+    position_error: float,
+    feature_share: float | None = None,
+) -> ExteriorFit:
+    """How frames that were `held_out` bear a camera out."""
+    shots = every.taken(held_out)
     sharp = camera.resized(robot.width, robot.height)
     drawn = np.stack([np.isfinite(robot.depth(sharp, q, g)) for q, g in zip(shots.joints, shots.gripper, strict=True)])
     count, height, width = shots.film.shape[:3]
@@ -277,4 +285,5 @@ def _measured(robot: RobotSilhouette, shots: Shots, aligned: Aligned) -> Exterio
     edges = find_edges(shots, outline_of(robot, shots, camera, often), EDGE_REACH)
     pixels = float(np.median(np.abs(edges.offset[edges.seen]))) if edges.seen.any() else float("inf")
     share = float(edges.seen.mean()) if len(edges.seen) else 0.0
-    return ExteriorFit(camera, iou(expected, seen), pixels, share, aligned.position_error)
+    mask = mask_iou(scene_behind(robot.kind, every, held_out, camera), shots.film, drawn, round(NEAR * width / 160))
+    return ExteriorFit(camera, iou(expected, seen), pixels, share, position_error, feature_share, mask)
