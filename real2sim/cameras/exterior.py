@@ -29,6 +29,8 @@ LEAST_IOU, LEAST_EDGES_SEEN, MOST_EDGE_PIXELS = 0.7, 0.5, 0.6
 """Of frames held out: what silhouettes have to show to be believed by themselves."""
 LEAST_MASK_IOU = 0.7
 """Of frames held out: what the robot that the film shows by itself (`masks`) has to share with the drawn one."""
+LEAST_GAIN = 0.02
+"""Of that IoU: what is gained less by a camera is no reason to leave the one that features agree on."""
 NEAR = 10
 """Pixels at 160 columns around the robot."""
 FEATURE_FRAMES, FEATURE_STARTS = 24, 3
@@ -155,7 +157,8 @@ def _hovering(
         again = problem.measured(sharp.camera, focal is None)
         error = max(sharp.position_error, again.position_error if again else 0.0)
         sharper = _measured(robot, shots, held_out, sharp.camera, error, again.share if again else None)
-        return max((chosen, sharper), key=ExteriorFit.borne_out)
+        followed_on = sharper.followed or not chosen.followed
+        return sharper if followed_on and sharper.mask_iou > chosen.mask_iou + LEAST_GAIN else chosen
 
 
 def _by_outline(
