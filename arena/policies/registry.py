@@ -27,7 +27,7 @@ from arena.policies.specs import (
     suggestion,
 )
 
-BUILTIN_VERSION = 1
+BUILTIN_VERSION = 2
 """Raised whenever a built-in policy acts differently, so that its hash changes."""
 
 
