@@ -122,7 +122,7 @@ class RobotSilhouette:
     ) -> None:
         """Of its meshes, what is smaller than `detail` m is left out; parts that `colors` names are painted."""
         self.model = copy.copy(_compiled(robot.name))
-        self.parts = parts_of(self.model)
+        self.parts = _parts(robot.name)
         paint(self.model, self.parts, colors)
         for mesh in range(self.model.nmesh if detail else 0):
             simplify(self.model, mesh, detail)
@@ -137,6 +137,11 @@ class RobotSilhouette:
         """`(H, W)` metres along the optical axis, infinite beside the robot. `joint_position` is `(7,)` in rad."""
         self.pose(joint_position, gripper_position)
         return self._eye.depth(self.data, camera)
+
+    def masks(self, camera: Camera, joint_position: FloatArray, gripper_position: FloatArray) -> NDArray[np.bool_]:
+        """`(K, H, W)`: where the robot is drawn at joints `(K, 7)` rad and gripper positions `(K,)`."""
+        poses = zip(joint_position, gripper_position, strict=True)
+        return np.stack([np.isfinite(self.depth(camera, joints, float(gripper))) for joints, gripper in poses])
 
     def picture(
         self, camera: Camera, joint_position: FloatArray, gripper_position: float
@@ -174,6 +179,12 @@ def _compiled(name: str) -> Any:
     spec = load_robot(robot_named(name).files())
     add_eye(spec)
     return spec.compile()
+
+
+@cache
+def _parts(name: str) -> tuple[str, ...]:
+    """Of the model before it is painted."""
+    return parts_of(_compiled(name))
 
 
 def looking_at(position: FloatArray, target: FloatArray, roll: float = 0.0) -> FloatArray:

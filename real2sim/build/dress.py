@@ -34,7 +34,11 @@ def sampled(twin: Twin, episode: Episode, count: int = FRAMES) -> tuple[NDArray[
 def dressed(twin: Twin, episode: Episode) -> Twin:
     """The twin with the colours that its robot has in twelve frames of the episode."""
     chosen, instants = sampled(twin, episode)
-    films = {name: _Film.of(episode, name, chosen) for name in twin.cameras}
+    pictures = TwinPictures(twin)
+    try:
+        films = {name: _Film.of(episode, name, chosen, pictures.robot_geoms(name, instants)) for name in twin.cameras}
+    finally:
+        pictures.close()
     looks, found = _seen(replace(twin, robot_colors={}), instants, films)
     colors: dict[str, RGB] = {}
     for _ in range(ROUNDS if found else 0):  # What a camera does was fitted to parts of other colours, too.
@@ -45,19 +49,21 @@ def dressed(twin: Twin, episode: Episode) -> Twin:
 
 @dataclass(frozen=True)
 class _Film:
-    """A camera's `frames` `(K, H, W, 3)`; where the robot is drawn in them, they show it if `trusted` `(K, H, W)`."""
+    """A camera's `frames` `(K, H, W, 3)`, the robot's `geoms` `(K, H, W)` that are drawn in them, -1 beside it, and
+    where frames show what is drawn: `trusted` `(K, H, W)`."""
 
     frames: Frames
+    geoms: NDArray[np.int32]
     trusted: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, episode: Episode, name: str, chosen: NDArray[np.int64]) -> _Film:
+    def of(cls, episode: Episode, name: str, chosen: NDArray[np.int64], geoms: NDArray[np.int32]) -> _Film:
         film = episode.cameras[name].read()
         if name != WRIST:
-            return cls(film[chosen], np.ones((len(chosen), *film.shape[1:3]), bool))
+            return cls(film[chosen], geoms, np.ones(geoms.shape, bool))
         # So near, a few millimetres are many pixels: beside the true fingers a film shows the scene.
         gripper = GripperFilm(film, np.asarray(episode.gripper_position)[:, 0])
-        return cls(film[chosen], np.stack([gripper.still(int(t)) for t in chosen]))
+        return cls(film[chosen], geoms, np.stack([gripper.still(int(t)) for t in chosen]))
 
 
 def _seen(
@@ -70,7 +76,7 @@ def _seen(
             drawn = pictures.robot(name, instants)
             trusted = film.trusted if (drawn.mask & film.trusted).sum() >= LEAST_ROBOT else np.ones_like(drawn.mask)
             looks[name] = look_of(replace(drawn, mask=drawn.mask & trusted), film.frames)
-            geoms = np.where(trusted, pictures.robot_geoms(name, instants), -1)
+            geoms = np.where(trusted, film.geoms, -1)
             shown.append(RobotFilm(drawn.image, geoms, film.frames, looks[name].robot))
         return looks, fit_robot_colors(pictures.robot_alone, shown, twin.robot_colors)
     finally:

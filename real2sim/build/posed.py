@@ -72,7 +72,7 @@ class Footage:
         spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
         robot = RobotSilhouette(camera.width, camera.height, self.kind)
         try:
-            drawn = np.stack([np.isfinite(robot.depth(camera, self.joints[t], self.gripper[t])) for t in spread])
+            drawn = robot.masks(camera, self.joints[spread], self.gripper[spread])
         finally:
             robot.close()
         return Changes.of(camera, film, spread, drawn)

@@ -44,6 +44,8 @@ OFTEN = 0.35
 INSIDE = (0.9, 1.2)
 """Film pixels inside an edge where the robot's colour is taken: shading makes it another colour further in."""
 SETTLED_DEGREES = 0.003
+PRESENCE_FRAMES = 40
+"""Over all of a film, by which it is asked where in a picture the robot stands."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,7 @@ def align(
 def presence(robot: RobotSilhouette, shots: Shots, camera: Camera) -> FloatArray:
     """In which share of the frames the robot covers each pixel of the picture that `robot` draws."""
     sharp = camera.resized(robot.width, robot.height)
-    drawn = [np.isfinite(robot.depth(sharp, q, g)) for q, g in zip(*shots.everywhere, strict=True)]
-    return np.asarray(np.mean(drawn, axis=0))
+    return np.asarray(robot.masks(sharp, *shots.everywhere).mean(axis=0))
 
 
 def outline_of(robot: RobotSilhouette, shots: Shots, camera: Camera, often: FloatArray) -> Outline:

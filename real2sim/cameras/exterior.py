@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera
-from real2sim.cameras.align import OFTEN, SHARP, Shots, align, find_edges, outline_of, presence
+from real2sim.cameras.align import OFTEN, PRESENCE_FRAMES, SHARP, Shots, align, find_edges, outline_of, presence
 from real2sim.cameras.features import FeatureFit, FeatureProblem
 from real2sim.cameras.hovering import scene_behind, sharpened
 from real2sim.cameras.masks import iou, mask_iou
@@ -23,7 +23,7 @@ from real2sim.silhouette import RobotSilhouette
 
 LEAST_FRAMES = 12
 COARSE_FRAMES, COARSE_POINTS = 14, 700
-FINE_FRAMES, HELD_OUT_FRAMES, PRESENCE_FRAMES = 28, 14, 40
+FINE_FRAMES, HELD_OUT_FRAMES = 28, 14
 EDGE_REACH = 4.0
 LEAST_IOU, LEAST_EDGES_SEEN, MOST_EDGE_PIXELS = 0.7, 0.5, 0.6
 """Of frames held out: what silhouettes have to show to be believed by themselves."""
@@ -177,8 +177,8 @@ def _by_outline(
         if progress is not None:
             progress(number, len(rivals), "aligning")
         aligned = align(robot, shots.taken(fine), _roughly(robot, shots, fine, start, free_focal), free_focal)
-        found.append(_measured(robot, shots, held_out, aligned.camera, aligned.position_error))
-    return max(found, key=lambda fit: fit.iou)
+        found.append(_by_plate(robot, shots.taken(held_out), aligned.camera, aligned.position_error))
+    return _shown(robot, shots, held_out, max(found, key=lambda fit: fit.iou))
 
 
 def _by_features(
@@ -269,24 +269,39 @@ def farthest(points: FloatArray, count: int) -> NDArray[np.intp]:
 
 def _measured(
     robot: RobotSilhouette,
-    every: Shots,
+    shots: Shots,
     held_out: NDArray[np.intp],
     camera: Camera,
     position_error: float,
     feature_share: float | None = None,
 ) -> ExteriorFit:
     """How frames that were `held_out` bear a camera out."""
-    shots = every.taken(held_out)
-    sharp = camera.resized(robot.width, robot.height)
-    drawn = np.stack([np.isfinite(robot.depth(sharp, q, g)) for q, g in zip(shots.joints, shots.gripper, strict=True)])
-    count, height, width = shots.film.shape[:3]
-    drawn = drawn.reshape(count, height, SHARP, width, SHARP).mean((2, 4)) > 0.5
-    often = presence(robot, shots, camera)
+    fit = replace(_by_plate(robot, shots.taken(held_out), camera, position_error), feature_share=feature_share)
+    return _shown(robot, shots, held_out, fit)
+
+
+def _by_plate(robot: RobotSilhouette, shots: Shots, camera: Camera, position_error: float) -> ExteriorFit:
+    """How frames bear a camera out by where they differ from the plate."""
+    drawn, often = _drawn(robot, shots, camera), presence(robot, shots, camera)
+    _, height, width = drawn.shape
     # Where the plate shows the scene, a frame differs from it exactly where the robot is.
     scene = often.reshape(height, SHARP, width, SHARP).mean((1, 3)) < OFTEN
     expected, seen = drawn & scene, shots.plate.changed(shots.film) & scene
     edges = find_edges(shots, outline_of(robot, shots, camera, often), EDGE_REACH)
     pixels = float(np.median(np.abs(edges.offset[edges.seen]))) if edges.seen.any() else float("inf")
     share = float(edges.seen.mean()) if len(edges.seen) else 0.0
-    mask = mask_iou(scene_behind(robot.kind, every, held_out, camera), shots.film, drawn, round(NEAR * width / 160))
-    return ExteriorFit(camera, iou(expected, seen), pixels, share, position_error, feature_share, mask)
+    return ExteriorFit(camera, iou(expected, seen), pixels, share, position_error)
+
+
+def _shown(robot: RobotSilhouette, every: Shots, held_out: NDArray[np.intp], fit: ExteriorFit) -> ExteriorFit:
+    """With how the frames `held_out` bear the camera out by what they show before the scene without the robot."""
+    shots, scene = every.taken(held_out), scene_behind(robot.kind, every, held_out, fit.camera)
+    near = round(NEAR * fit.camera.width / 160)
+    return replace(fit, mask_iou=mask_iou(scene, shots.film, _drawn(robot, shots, fit.camera), near))
+
+
+def _drawn(robot: RobotSilhouette, shots: Shots, camera: Camera) -> NDArray[np.bool_]:
+    """`(K, H, W)`: the film's pixels of which the robot covers more than half."""
+    count, height, width = shots.film.shape[:3]
+    sharp = robot.masks(camera.resized(robot.width, robot.height), shots.joints, shots.gripper)
+    return np.asarray(sharp.reshape(count, height, SHARP, width, SHARP).mean((2, 4)) > 0.5)

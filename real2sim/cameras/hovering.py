@@ -9,25 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from real2sim.camera import Camera
-from real2sim.cameras.align import SHARP, Aligned, Shots, align
+from real2sim.cameras.align import PRESENCE_FRAMES, SHARP, Aligned, Shots, align
 from real2sim.cameras.masks import EmptyScene
 from real2sim.cameras.plate import Plate
 from real2sim.robot_kind import Robot
 from real2sim.silhouette import RobotSilhouette
 
-SCENE_FRAMES = 40
-
 
 def scene_behind(kind: Robot, shots: Shots, held_out: NDArray[np.intp], camera: Camera) -> EmptyScene:
     """The scene without the robot as frames of a film that are not `held_out` show it, if `camera` is its camera."""
-    rows = np.linspace(0, len(shots.film) - 1, SCENE_FRAMES).astype(int)
+    rows = np.linspace(0, len(shots.film) - 1, PRESENCE_FRAMES).astype(int)
     seen = shots.taken(np.setdiff1d(rows, held_out))
     robot = RobotSilhouette(camera.width, camera.height, kind)
     try:
-        drawn = [np.isfinite(robot.depth(camera, q, g)) for q, g in zip(seen.joints, seen.gripper, strict=True)]
+        return EmptyScene.of(seen.film, robot.masks(camera, seen.joints, seen.gripper))
     finally:
         robot.close()
-    return EmptyScene.of(seen.film, np.stack(drawn))
 
 
 def sharpened(

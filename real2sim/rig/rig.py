@@ -209,7 +209,7 @@ class _Maker:
         try:
             for name, camera in exterior.items():
                 rows = np.unique(np.linspace(0, len(joints) - 1, PLATE_FRAMES).astype(int))
-                drawn = np.stack([np.isfinite(silhouette.depth(camera, joints[t], gripper[t])) for t in rows])
+                drawn = silhouette.masks(camera, joints[rows], gripper[rows])
                 views.append(View(camera, empty[name], drawn.mean(0) <= MOSTLY_FREE, f"{name}/plate"))
             frames = [frame for one in self._episodes for frame in self._untouched(one, exterior, empty, silhouette)]
             places = np.stack([np.asarray(one.cartesian_position)[t, :3] for one, t, _ in frames])

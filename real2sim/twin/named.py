@@ -68,12 +68,13 @@ def _hull(name: str, seen: Sequence[tuple[View, NDArray[np.bool_]]], plane: Supp
         solid = _largest(field < 0)
         if solid is None:
             return None
-        confined = np.where(solid, field, np.maximum(field, 0.5 * MOST_OUTSIDE))
         cells = np.argwhere(solid)
         corner = low.copy()
         low = corner + voxel * (cells.min(0) - 2)
         high = corner + voxel * (cells.max(0) + 2)
         low[2] = 0.0
+    assert solid is not None
+    confined = np.where(solid, field, np.maximum(field, 0.5 * MOST_OUTSIDE))
     # A cell of air all around closes the surface, on the plane too.
     padded = np.pad(gaussian_filter(confined, 0.7), 1, constant_values=0.5)
     mesh = closed_surface(padded, corner - FINE, FINE)

@@ -71,8 +71,7 @@ class TwinPictures:
     @property
     def robot_alone(self) -> RobotSilhouette:
         """Of one picture size or another."""
-        twin = self._twin
-        return self._meshes(next(iter([*twin.exterior.values(), *([twin.wrist] if twin.wrist else [])])))
+        return self._meshes(self._twin.wrist or next(iter(self._twin.exterior.values())))
 
     def close(self) -> None:
         for robot in self._robots.values():

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
@@ -35,13 +36,13 @@ class RobotFilm:
     filmed: Frames
     response: ColorResponse
 
-    def pixels(self, geoms: Sequence[int]) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """`(N, 3)` each, in [0, 1], of some geoms without their rim: as drawn, as filmed, and as filmed before the
-        camera's response."""
+    def pixels(self, geoms: Sequence[int]) -> tuple[FloatArray, ...]:
+        """`(N, 3)` each, in [0, 1], of some geoms without their rim: as drawn, as the camera would film that, as
+        filmed, and as filmed before the camera's response."""
         inside = binary_erosion(np.isin(self.geoms, geoms), np.ones((1, 3, 3), bool))
-        filmed = self.filmed[inside] / 255.0
+        drawn, filmed = self.drawn[inside] / 255.0, self.filmed[inside] / 255.0
         before = (filmed - np.array(self.response.offset)) / np.maximum(self.response.gain, LEAST_GAIN)
-        return self.drawn[inside] / 255.0, filmed, before
+        return drawn, self.response.apply(torch.from_numpy(drawn)).numpy(), filmed, before
 
 
 def fit_robot_colors(
@@ -53,15 +54,11 @@ def fit_robot_colors(
     found = {}
     for part in sorted({robot.parts[geom] for geom in shown if geom >= 0}):
         geoms = [geom for geom in shown if geom >= 0 and robot.parts[geom] == part]
-        seen = [film.pixels(geoms) for film in films]
-        drawn, filmed, before = (np.concatenate(each) for each in zip(*seen, strict=True))
+        seen = zip(*(film.pixels(geoms) for film in films), strict=True)
+        drawn, toned, filmed, before = (np.concatenate(each) for each in seen)
         if len(drawn) < LEAST_PIXELS:
             continue
-        toned = np.concatenate(
-            [each * np.array(film.response.gain) + film.response.offset
-             for (each, *_), film in zip(seen, films, strict=True)]
-        )  # fmt: skip
-        off = np.median(filmed, axis=0) - np.median(toned.clip(0, 1), axis=0)
+        off = np.median(filmed, axis=0) - np.median(toned, axis=0)
         if part in others or np.abs(off).max() > DIFFERS:
             darker = np.median(before, axis=0) / np.maximum(np.median(drawn, axis=0), 1 / 255)
             red, green, blue = (color_of(robot.model, geoms[0]) * darker).clip(DARKEST, 1.0).tolist()

@@ -159,10 +159,10 @@ def _moved(picture: Photo, points: FloatArray, expected: FloatArray, settings: T
     ahead = (depth > MIN_DEPTH) & (pixels > 0).all(axis=1) & (pixels < [camera.width, camera.height]).all(axis=1)
     ahead &= np.isfinite(expected[:, 0])
     points, pixels, depth, expected = (part[ahead] for part in (points, pixels, depth, expected))
-    ahead = ahead[ahead]
-    residual = picture.at(pixels, ahead) - expected
-    across = picture.at(pixels + _RIGHT, ahead) - picture.at(pixels - _RIGHT, ahead)
-    down = picture.at(pixels + _DOWN, ahead) - picture.at(pixels - _DOWN, ahead)
+    every = np.ones(len(points), bool)
+    residual = picture.at(pixels, every) - expected
+    across = picture.at(pixels + _RIGHT, every) - picture.at(pixels - _RIGHT, every)
+    down = picture.at(pixels + _DOWN, every) - picture.at(pixels - _DOWN, every)
     used = np.isfinite(residual + across + down).all(axis=1)
     if used.sum() < MIN_CELLS:
         return picture
