@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from arena.contracts import Episode, InvalidInput
+from arena.contracts import Episode, FloatArray, InvalidInput
 from arena.episodes.atomic import atomic_write
 from real2sim.build.dress import dressed
 from real2sim.build.freespace import lowest_reached, robot_depths
@@ -153,7 +153,7 @@ class _Chain:
         servo, gripper = self._control()
         footage = Footage(self._episode, cameras, wrist)
         plane, views = self._table(footage)
-        things = self._things(views, plane, cameras, wrist)
+        things = self._things(views, plane, footage)
         self._gaussians(views, plane, things.objects, cameras)
         return self._finished(replace(things, servo=servo, gripper=gripper), footage)
 
@@ -201,15 +201,16 @@ class _Chain:
         moved = [replace(view, camera=cameras[at]) for view, at in zip(views, viewpoints(views), strict=True)]
         return plane_of(facts["plane"]), moved
 
-    def _things(self, views: list[View], plane: SupportPlane, cameras: dict[str, Camera], wrist: Camera) -> Twin:
+    def _things(self, views: list[View], plane: SupportPlane, footage: Footage) -> Twin:
         """What stands on the table, kept as a twin without pictures."""
         folder = self._ledger.path("things")
 
         def compute() -> tuple[dict[str, Any], list[Gate]]:
-            found = tuple(self._standing(views, plane))
+            found = tuple(self._standing(views, plane, footage.handled(plane)))
             empty = _no_gaussians()
             splats = {thing.name: empty for thing in found}
-            save_twin(folder, Twin(empty, found, splats, plane, cameras, wrist, Beginning.of(self._episode)))
+            cameras, begun = footage.exterior, Beginning.of(self._episode)
+            save_twin(folder, Twin(empty, found, splats, plane, cameras, footage.wrist, begun))
             return {"things": len(found)}, []
 
         self._ledger.run("things", compute)
@@ -220,11 +221,12 @@ class _Chain:
             self._ledger.run("things", compute)
             return load_twin(folder)
 
-    def _standing(self, views: list[View], plane: SupportPlane) -> list[TwinObject]:
-        """What the instruction names, where there is a segmenter, and what is seen to stand there besides."""
+    def _standing(self, views: list[View], plane: SupportPlane, handled: FloatArray) -> list[TwinObject]:
+        """What the instruction names, where there is a segmenter, and what is seen to stand there besides, `handled`
+        places `(K, 3)` m looked at first."""
         named = named_in(self._episode.instruction, views, plane, self._settings, self._report)
         found = list(named)
-        for thing in without_named(find_things(one_per_viewpoint(views), plane), named):
+        for thing in without_named(find_things(one_per_viewpoint(views), plane, handled=handled), named):
             if not named or not penetrates(thing, found, plane):
                 found.append(thing)
         return found

@@ -82,6 +82,12 @@ class Handling:
         turns = [Turn(int(frame), self._tips[frame]) for frame in frames]
         self._turns = [turn for turn in turns if not idle(turn)]
 
+    @property
+    def taken(self) -> FloatArray:
+        """`(K, 3)` m: where the fingertips were as the hand closed, unless nothing was taken there."""
+        tips = [turn.tips for turn in self._turns if self._closed[turn.frame]]
+        return np.array(tips).reshape(-1, 3)
+
     def balls(self, frame: int) -> list[tuple[FloatArray, float]]:
         """Balls, middle `(3,)` m and radius m, in which by a frame something is, or is missing, that the hand moved.
 

@@ -123,11 +123,11 @@ class Moved:
         pixels = np.stack([columns, rows], axis=-1).reshape(-1, 2)
         behind = np.zeros(len(pixels), bool)
         for depth in np.geomspace(NEAREST, FURTHEST, DEPTHS):
-            behind |= self._there(unproject(camera, pixels, np.full(len(pixels), depth)))
+            behind |= self.there(unproject(camera, pixels, np.full(len(pixels), depth)))
         coarse = behind.reshape(rows.shape)
         return np.kron(coarse, np.ones((COARSE, COARSE), bool))[: camera.height, : camera.width]
 
-    def _there(self, points: FloatArray) -> Masks:
+    def there(self, points: FloatArray) -> Masks:
         """`(N,)`: whether something moved at points `(N, 3)`; where no static camera looks, nothing is known to."""
         looked, all_say = np.zeros(len(points), bool), np.ones(len(points), bool)
         for camera, moved in self._moved:

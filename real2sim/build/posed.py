@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.contracts import Episode, Frames
+from arena.contracts import Episode, FloatArray, Frames
 from real2sim.build.gripper import THINGS, GripperFilm, Handling
+from real2sim.build.handled import handled_places
 from real2sim.build.moved import Changes, Moved, ball_in
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
@@ -17,6 +18,7 @@ from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.views import View
+from real2sim.twin.support import SupportPlane
 
 PLATE_FRAMES = 40
 MOSTLY_FREE = 0.35
@@ -34,7 +36,7 @@ class Footage:
     def __init__(self, episode: Episode, exterior: Mapping[str, Camera], wrist: Camera) -> None:
         self.joints, self.gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
         self.kind = robot_named(episode.robot)
-        self._episode, self._exterior, self.wrist = episode, exterior, wrist
+        self._episode, self.exterior, self.wrist = episode, dict(exterior), wrist
         kinematics = ArmKinematics(self.kind)
         self.mount = mount_poses(self.joints, kinematics)
         self.changes = {name: self._changes(name, camera) for name, camera in exterior.items()}
@@ -59,9 +61,13 @@ class Footage:
             hidden |= ball_in(camera, middle, radius)
         return hidden
 
+    def handled(self, plane: SupportPlane) -> FloatArray:
+        """`(K, 3)` m: where on a plane something may have stood that the episode moved."""
+        return handled_places(plane, self._moved, self._handling.taken)
+
     def camera(self, name: str, frame: int) -> Camera:
-        if name in self._exterior:
-            return self._exterior[name]
+        if name in self.exterior:
+            return self.exterior[name]
         return wrist_camera_at(self.wrist, self.mount[frame])
 
     def film(self, name: str) -> Frames:

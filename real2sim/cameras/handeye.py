@@ -9,7 +9,7 @@ over seven numbers: a global search over them, and robust least squares of the S
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from arena.contracts import FloatArray, InvalidInput
+from real2sim.camera import Camera
 from real2sim.cameras.certainty import clustered_errors
 from real2sim.cameras.matching import Matches
 from real2sim.robot_kind import Mount
@@ -52,15 +53,14 @@ FINAL_TOLERANCE = 0.2
 class HandEye:
     """`camera_to_flange` `(4, 4)` and `focal` in pixels, by how many of the matches bear them out.
 
-    `share` of the matches within `unit` pixels (a pixel at 160 columns) of their epipolar lines; `chance` is that share
-    for random cameras; `median_pixels` is the distance of those. `position_error` in m and `rotation_error` in rad are
-    standard errors. `inliers` `(M,)` are the matches that were counted.
+    `share` of the matches within `unit` pixels (a pixel at 160 columns) of their epipolar lines;
+    `median_pixels` is the distance of those. `position_error` in m and `rotation_error` in rad are standard errors.
+    `inliers` `(M,)` are the matches that were counted.
     """
 
     camera_to_flange: FloatArray
     focal: float
     share: float
-    chance: float
     median_pixels: float
     unit: float
     position_error: float
@@ -109,6 +109,33 @@ def solve_hand_eye(
     pixels, `fy / fx`. `mounts` are where such a robot's cameras mostly are: beginnings besides those that a global
     search finds, with no other advantage. Raises `InvalidInput` where too few features of the scene were matched.
     """  # fmt: skip
+    problem = _Problem(_enough(matches, flange_to_base), flange_to_base, width, height, aspect)
+    known = None if focal is None else np.log(focal / width)
+    starts = _search(problem, np.random.default_rng([seed, 11]), known, progress)
+    starts += [_as_numbers(mount, known) for mount in mounts]
+    # Only the finest tolerance tells a family that is nearly right from the right one. All pairs have a like say: what
+    # the hand dwells on, and perhaps moves, has most of the matches.
+    found = np.stack([problem.refined(start, known) for start in starts])
+    judges = problem.draw(np.random.default_rng([seed, 12]), len(problem.matches))
+    best = found[int(problem.score(found, judges, FINAL_TOLERANCE * 2).argmax())]
+    return problem.measured(best, known)
+
+
+def check_hand_eye(matches: Matches, flange_to_base: FloatArray, camera: Camera) -> tuple[HandEye, HandEye]:
+    """How the film bears out a `camera` whose pose on the flange the dataset gives, and the best one near it.
+
+    Both keep its focal length. Raises `InvalidInput` as `solve_hand_eye` does.
+    """
+    usable, aspect = _enough(matches, flange_to_base), camera.fy / camera.fx
+    aside = np.array([camera.cx - camera.width / 2, camera.cy - camera.height / 2])
+    centred = replace(usable, pixels=usable.pixels - aside)
+    problem = _Problem(centred, flange_to_base, camera.width, camera.height, aspect)
+    known = float(np.log(camera.fx / camera.width))
+    given = _as_numbers(Mount(camera.camera_to_base, camera.fx / camera.width), known)
+    return problem.measured(given, known), problem.measured(problem.refined(given, known), known)
+
+
+def _enough(matches: Matches, flange_to_base: FloatArray) -> Matches:
     usable = without_gripper(matches, flange_to_base)
     pairs = len({*zip(usable.first.tolist(), usable.second.tolist(), strict=True)})
     if len(usable) < LEAST_MATCHES or pairs < LEAST_PAIRS:
@@ -116,16 +143,7 @@ def solve_hand_eye(
             f"the wrist camera's frames share too little: {len(usable)} features in {pairs} pairs, {LEAST_MATCHES} in "
             f"{LEAST_PAIRS} are needed; give an episode that moves over a textured scene"
         )
-    problem = _Problem(usable, flange_to_base, width, height, aspect)
-    known = None if focal is None else np.log(focal / width)
-    starts, chance = _search(problem, np.random.default_rng([seed, 11]), known, progress)
-    starts += [_as_numbers(mount, known) for mount in mounts]
-    # Only the finest tolerance tells a family that is nearly right from the right one. All pairs have a like say: what
-    # the hand dwells on, and perhaps moves, has most of the matches.
-    found = np.stack([problem.refined(start, known) for start in starts])
-    judges = problem.draw(np.random.default_rng([seed, 12]), len(usable))
-    best = found[int(problem.score(found, judges, FINAL_TOLERANCE * 2).argmax())]
-    return problem.measured(best, chance, known)
+    return usable
 
 
 def _as_numbers(mount: Mount, known: float | None) -> FloatArray:
@@ -208,7 +226,7 @@ class _Problem:
             off = torch.cat([self.distances(each[None], chosen) for each in around]).numpy()
         return off[0], ((off[1:8] - off[8:]) / (2 * step)).T
 
-    def measured(self, camera: FloatArray, chance: float, known: float | None) -> HandEye:
+    def measured(self, camera: FloatArray, known: float | None) -> HandEye:
         off, slope = self._linear(camera, torch.arange(len(self.matches)))
         inliers = np.abs(off) < 1.0
         pose = np.eye(4)
@@ -219,7 +237,6 @@ class _Problem:
             camera_to_flange=pose,
             focal=float(np.exp(camera[6]) * self.width),
             share=float(inliers.mean()),
-            chance=chance,
             median_pixels=float(np.median(np.abs(off[inliers]))) * self.unit if inliers.any() else float("inf"),
             unit=self.unit,
             position_error=float(np.linalg.norm(error[3:6])),
@@ -239,13 +256,11 @@ class _Problem:
 
 def _search(
     problem: _Problem, rng: np.random.Generator, known: float | None, progress: Progress | None
-) -> tuple[list[FloatArray], float]:
-    """The best camera of each of the last families (cross-entropy method, successive halving), and a random camera's
-    share of matches."""
+) -> list[FloatArray]:
+    """The best camera of each of the last families (cross-entropy method, successive halving)."""
     chosen = problem.draw(rng, SEARCH_MATCHES)
     cameras = _random_cameras(rng, FIRST_DRAW, known)
     few = chosen[: STAGES[0][3]]
-    chance = float(np.median(problem.score(cameras[:256], few, 1.0)))
     families = _apart(cameras, problem.score(cameras, few, TOLERANCES[0]), STAGES[0][0])
     wide = np.array([0.25, 0.25, 0.25, 0.07, 0.07, 0.07, 0.25 if known is None else 0.0])
     spreads = [wide] * len(families)
@@ -264,7 +279,7 @@ def _search(
                 best = drawn[order[: max(LEAST_KEPT, draws // KEPT_SHARE)]]
                 families[index], spreads[index] = best.mean(0), np.maximum(best.std(0), 0.4 * spread)
         done += more
-    return families, chance
+    return families
 
 
 def _tolerance(share: float) -> float:

@@ -24,19 +24,30 @@ from real2sim.twin.physics import TwinPhysics
 from real2sim.twin.solid_fit import FittedSolid, ThingSettings, explains_better, fit_solid
 from real2sim.twin.support import SupportPlane
 
+NOWHERE: FloatArray = np.zeros((0, 3))
+
 PENETRATION = 0.002
 """Metres, as MuJoCo measures it, that two things may be inside each other."""
 
 
-def find_things(views: Sequence[View], plane: SupportPlane, settings: ThingSettings | None = None) -> list[TwinObject]:
+def find_things(
+    views: Sequence[View],
+    plane: SupportPlane,
+    settings: ThingSettings | None = None,
+    *,
+    handled: FloatArray = NOWHERE,
+) -> list[TwinObject]:
     """Everything that stands on the plane, best explained first, named `object_1` and so on.
 
+    It is looked for where the plane does not look alike from all sides, and at `handled` `(K, 3)` m, where something
+    else says that a thing may have stood; what is fitted there has to explain as much as anywhere.
     `views` and `plane` are best those of `table.find_table`: what cameras are wrong by is then small. No two views are
     from one place (`photos.one_per_viewpoint`). Raises `InvalidInput` for fewer than three views.
     """
     settings = settings or ThingSettings()
     check_views(views, 3)
-    fits = [fit_solid(place, views, plane, settings) for place in find_places(views, plane, settings)]
+    places = _and_besides(find_places(views, plane, settings), handled, settings.apart / 2)
+    fits = [fit_solid(place, views, plane, settings) for place in places]
     found = [fit for fit in fits if fit is not None and fit.gain >= settings.gain]
     below = Below(views, plane, settings.unlike)
     kept: list[FittedSolid] = []
@@ -85,6 +96,15 @@ def find_places(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
             break
         if all(np.linalg.norm(points[index] - other) > settings.apart for other in found):
             found.append(points[index])
+    return np.array(found).reshape(-1, 3)
+
+
+def _and_besides(places: FloatArray, others: FloatArray, apart: float) -> FloatArray:
+    """`places` `(K, 3)`, and those of `others` `(L, 3)` that are `apart` m from all before them."""
+    found = list(places)
+    for other in others:
+        if all(np.linalg.norm(other - place) > apart for place in found):
+            found.append(other)
     return np.array(found).reshape(-1, 3)
 
 

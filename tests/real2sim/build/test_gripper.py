@@ -44,6 +44,7 @@ def test_what_was_taken_and_left_and_is_held_is_known_to_be_moved() -> None:
     tips = np.c_[np.linspace(0, 0.9, 10), np.zeros(10), np.full(10, 0.25)]
     gripper = np.where((np.arange(10) >= 3) & (np.arange(10) < 7), 0.6, 0.0)
     hand = Handling(tips, gripper)
+    np.testing.assert_allclose(hand.taken, [[0.3, 0, 0.25]])
     assert hand.balls(2) == []
     held = hand.balls(5)
     np.testing.assert_allclose([middle for middle, _ in held], [[0.3, 0, 0.25], [0.5, 0, 0.25]])
@@ -56,4 +57,5 @@ def test_a_turn_that_took_nothing_hides_nothing() -> None:
     gripper = np.where(np.arange(10) >= 3, 0.6, 0.0)
     hand = Handling(tips, gripper, idle=lambda turn: turn.frame == 3)
     assert len(hand.balls(5)) == 1, "what may be held is hidden all the same"
+    assert hand.taken.shape == (0, 3)
     assert len(Handling(tips, gripper).balls(5)) == 2

@@ -18,9 +18,11 @@ from real2sim.build.settings import BuildSettings
 from real2sim.camera import CALIBRATION, Camera, calibrated, camera_facts
 from real2sim.cameras.exterior import ExteriorFit, RobotUnseen
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate
+from real2sim.cameras.handeye import check_hand_eye
 from real2sim.cameras.matching import Matches
 from real2sim.frames import MemoryFrames
 from real2sim.truth import make_truth
+from tests.real2sim.cameras.test_handeye import FOCAL, flange_path, hand_eye, seen
 
 NAMES = ["exterior_1", "exterior_2"]
 
@@ -172,6 +174,26 @@ def test_a_camera_that_the_dataset_is_wrong_about_is_looked_for(
     cameras._episode = replace(truth.episode, metadata={CALIBRATION: {"exterior_1": camera_facts(elsewhere)}})
     assert cameras.exteriors(["exterior_1"])["exterior_1"].fx == 120.0
     assert asked == [("exterior_1", None)]
+
+
+@pytest.mark.parametrize("millimetres", [0.0, 30.0])
+def test_a_wrist_camera_that_the_dataset_gives_is_used_where_the_film_bears_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, millimetres: float
+) -> None:
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange)
+    monkeypatch.setattr(posing, "match_frames", lambda film: matches)
+    monkeypatch.setattr(posing, "mount_poses", lambda *_: flange)
+    searched = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
+    monkeypatch.setattr(posing, "solve_hand_eye", lambda *_, **__: searched)
+    cameras, _ = stages(tmp_path, monkeypatch, {})
+    pose = hand_eye()
+    pose[0, 3] += millimetres / 1000
+    told = {"wrist": camera_facts(Camera(160, 96, FOCAL, FOCAL, 80, 48, pose))}
+    cameras._episode = replace(cameras._episode, metadata={CALIBRATION: told})
+    found = cameras.wrist()
+    away = np.linalg.norm(found.camera_to_base[:3, 3] - hand_eye()[:3, 3])
+    assert (away == 0) if millimetres == 0 else (0 < away < 0.001), "a wrong one is looked for"
 
 
 def test_a_calibration_that_is_none_is_refused() -> None:

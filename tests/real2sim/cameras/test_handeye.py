@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
-from real2sim.cameras.gates import epipolar_gate, hand_eye_gate
-from real2sim.cameras.handeye import HandEye, solve_hand_eye, without_gripper
+from real2sim.cameras.gates import epipolar_gate, given_hand_eye_gate, hand_eye_gate
+from real2sim.cameras.handeye import HandEye, check_hand_eye, solve_hand_eye, without_gripper
 from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.rotations import rotation_residuals
 from real2sim.robot_kind import Mount
@@ -126,10 +128,39 @@ def test_a_mount_is_a_beginning_and_nothing_more() -> None:
     assert np.linalg.norm(fit.camera_to_flange[:3, 3] - hand_eye()[:3, 3]) < 0.005
 
 
+def given(metres: float = 0.0, degrees: float = 0.0, aside: float = 0.0) -> Camera:
+    """The true camera, moved, turned, or with its principal point aside."""
+    pose = hand_eye()
+    pose[:3, 3] += metres * np.array([0.6, 0.0, 0.8])
+    pose[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec(np.radians(degrees) * np.array([0.6, 0.8, 0.0])).as_matrix()
+    return Camera(WIDTH, HEIGHT, FOCAL, FOCAL, WIDTH / 2 + aside, HEIGHT / 2, pose)
+
+
+@pytest.mark.parametrize(("metres", "degrees"), [(0.02, 0.0), (0.0, 2.0), (0.05, 10.0)])
+def test_a_given_camera_is_believed_where_none_near_it_is_better(metres: float, degrees: float) -> None:
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange)
+    assert given_hand_eye_gate(*check_hand_eye(matches, flange, given())).passed
+    wrong, near = check_hand_eye(matches, flange, given(metres, degrees))
+    gate = given_hand_eye_gate(wrong, near)
+    assert not gate.passed
+    assert gate.value < gate.threshold
+    assert "not where the dataset says" in gate.reason
+    assert near.camera_to_flange[:3, 3] == pytest.approx(hand_eye()[:3, 3], abs=1e-3)
+
+
+def test_a_given_cameras_principal_point_counts() -> None:
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange)
+    aside = replace(matches, pixels=matches.pixels + np.array([7.0, 0.0]))
+    assert given_hand_eye_gate(*check_hand_eye(aside, flange, given(aside=7.0))).passed
+    assert check_hand_eye(aside, flange, given())[0].share < 0.5 * check_hand_eye(matches, flange, given())[0].share
+
+
 def test_pairs_tell_their_own_turns() -> None:
     flange = flange_path(np.random.default_rng(0))
     matches = seen(flange)
-    fit = HandEye(hand_eye(), FOCAL, 0.7, 0.05, 0.1, 1.0, 0.0, 0.0, matches, np.ones(len(matches), bool))
+    fit = HandEye(hand_eye(), FOCAL, 0.7, 0.1, 1.0, 0.0, 0.0, matches, np.ones(len(matches), bool))
     right = rotation_residuals(fit, flange, WIDTH, HEIGHT)
     assert len(right) > 20
     assert np.degrees(np.median(right)) < 0.3

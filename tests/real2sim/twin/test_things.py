@@ -51,6 +51,17 @@ def test_things_are_found_where_they_stand() -> None:
         assert thing.size[:2].min() == pytest.approx(across, rel=0.15)
 
 
+def test_a_place_that_the_episode_handled_is_looked_at_besides(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(things, "find_places", lambda *_: np.array([[0.4, 0.0, 0.0]]))
+    monkeypatch.setattr(things, "fit_solid", lambda place, *_: asked.append(float(place[0])))
+    monkeypatch.setattr(things, "check_views", lambda *_: None)
+    plane = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0, np.array([[0, -1], [1, -1], [1, 1], [0, 1.0]]), 0.0, 1.0)
+    handled = np.array([[0.41, 0.0, 0.0], [0.6, 0.0, 0.0], [0.61, 0.0, 0.0]])
+    assert things.find_things([], plane, handled=handled) == []
+    assert asked == [0.4, 0.6], "each place is looked at once"
+
+
 def test_of_two_things_in_one_place_one_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The better explained one: bodies inside each other would be thrown apart."""
     fits = [
