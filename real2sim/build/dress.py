@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from arena.contracts import Episode, Frames, InvalidInput
 from real2sim.build.gripper import GripperFilm
+from real2sim.frames import spread_over
 from real2sim.mount import WRIST
 from real2sim.robot_parts import RGB
 from real2sim.twin.bundle import Twin
@@ -26,7 +27,7 @@ LEAST_ROBOT = 100
 def sampled(twin: Twin, episode: Episode, count: int = FRAMES) -> tuple[NDArray[np.int64], list[Instant]]:
     """At most `count` frames over all of an episode `(K,)`, and the robot at these, things where they stood."""
     joints, gripper = np.asarray(episode.joint_position), np.asarray(episode.gripper_position)[:, 0]
-    chosen = np.unique(np.linspace(0, len(episode) - 1, count).astype(int))
+    chosen = spread_over(len(episode), count)
     poses = {thing.name: thing.body_to_base for thing in twin.objects}
     return chosen, [Instant(joints[t], float(gripper[t]), poses) for t in chosen]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from arena.contracts import Episode, FloatArray
 from real2sim.camera import Camera
 from real2sim.cameras.surface import surface_points
+from real2sim.frames import spread_over
 from real2sim.robot_kind import Robot
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
@@ -49,7 +50,7 @@ def robot_depths(episode: Episode, camera: Camera) -> FloatArray:
     robot = RobotSilhouette(camera.width, camera.height, robot_named(episode.robot))
     farthest = np.zeros((camera.height, camera.width))
     try:
-        for t in np.unique(np.linspace(0, len(joints) - 1, FRAMES).astype(int)):
+        for t in spread_over(len(joints), FRAMES):
             depth = robot.depth(camera, joints[t], gripper[t])
             farthest = np.maximum(farthest, np.where(np.isfinite(depth), depth, 0.0))
     finally:

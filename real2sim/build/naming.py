@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from real2sim.build.settings import BuildSettings
+from real2sim.frames import spread_over
 from real2sim.segment.nouns import nouns_of
 from real2sim.splats.views import View
 from real2sim.twin.generated import find_generator
@@ -39,7 +39,7 @@ def named_in(
         return []
     device = "cuda" if torch.cuda.is_available() else "cpu"
     segmenter = Segmenter.from_local(Path(settings.segmenter), device)
-    chosen = np.unique(np.linspace(0, len(views) - 1, MASKED_VIEWS).astype(int))
+    chosen = spread_over(len(views), MASKED_VIEWS)
     masks = []
     for done, index in enumerate(chosen):
         report(f"masks {done}/{len(chosen)} ({', '.join(nouns)})")

@@ -13,6 +13,7 @@ from real2sim.build.handled import handled_places
 from real2sim.build.moved import Changes, Moved, ball_in
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
+from real2sim.frames import spread_over
 from real2sim.mount import WRIST, flange_poses, mount_poses, wrist_camera_at
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
@@ -75,7 +76,7 @@ class Footage:
 
     def _changes(self, name: str, camera: Camera) -> Changes:
         film = self.film(name)
-        spread = np.unique(np.linspace(0, len(film) - 1, PLATE_FRAMES).astype(int))
+        spread = spread_over(len(film), PLATE_FRAMES)
         robot = RobotSilhouette(camera.width, camera.height, self.kind)
         try:
             drawn = robot.masks(camera, self.joints[spread], self.gripper[spread])

@@ -28,6 +28,7 @@ from real2sim.cameras.gates import (
 from real2sim.cameras.handeye import HandEye, check_hand_eye, solve_hand_eye
 from real2sim.cameras.matching import match_frames
 from real2sim.cameras.rotations import rotation_residuals
+from real2sim.frames import spread_over
 from real2sim.mount import WRIST, mount_poses
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
@@ -127,7 +128,7 @@ class CameraStages:
         return camera_of(facts["camera"])
 
     def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
-        rows = np.unique(np.linspace(0, len(self._episode) - 1, MOST_MATCHED).astype(int))
+        rows = spread_over(len(self._episode), MOST_MATCHED)
         film = self._episode.cameras[WRIST].read()[rows]
         height, width = film.shape[1:3]
         robot = robot_named(self._episode.robot)

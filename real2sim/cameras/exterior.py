@@ -18,6 +18,7 @@ from real2sim.cameras.masks import iou, mask_iou
 from real2sim.cameras.plate import Plate
 from real2sim.cameras.search import Evidence, find_starts
 from real2sim.cameras.surface import surface_points
+from real2sim.frames import spread_over
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 
@@ -231,7 +232,7 @@ def check_exterior(episode: Episode, name: str, camera: Camera) -> ExteriorFit:
 def _shots(episode: Episode, name: str) -> Shots:
     """All frames of a camera, and its plate."""
     film, joints, gripper = recorded(episode, name)
-    spread = np.unique(np.linspace(0, len(film) - 1, PRESENCE_FRAMES).astype(int))
+    spread = spread_over(len(film), PRESENCE_FRAMES)
     return Shots(film, joints, gripper, Plate.of(film), (joints[spread], gripper[spread]))
 
 

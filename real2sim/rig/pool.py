@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from arena.contracts import ActionChunk, Episode, InvalidInput
-from real2sim.frames import MemoryFrames
+from real2sim.frames import MemoryFrames, spread_over
 
 
 def pooled(episodes: Sequence[Episode], frames: int | None = None) -> Episode:
@@ -23,7 +23,7 @@ def pooled(episodes: Sequence[Episode], frames: int | None = None) -> Episode:
              for one in episodes}  # fmt: skip
     if len(kinds) > 1:
         raise InvalidInput(f"these {len(episodes)} episodes are not of one rig: robot, rate or cameras differ")
-    rows = [np.unique(np.linspace(0, len(one) - 1, min(frames or len(one), len(one))).astype(int)) for one in episodes]
+    rows = [spread_over(len(one), min(frames or len(one), len(one))) for one in episodes]
     first, pairs = episodes[0], list(zip(episodes, rows, strict=True))
     if any(one.joint_position is None for one in episodes):
         raise InvalidInput("an episode has no joint positions: a twin needs the robot's joints in rad")

@@ -22,6 +22,7 @@ from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
 from real2sim.cameras.plate import Plate
+from real2sim.frames import spread_over
 from real2sim.mount import WRIST, mount_poses, wrist_camera_at
 from real2sim.rig.pool import pooled
 from real2sim.rig.sights import Sight, spot
@@ -208,7 +209,7 @@ class _Maker:
         views = []
         try:
             for name, camera in exterior.items():
-                rows = np.unique(np.linspace(0, len(joints) - 1, PLATE_FRAMES).astype(int))
+                rows = spread_over(len(joints), PLATE_FRAMES)
                 drawn = silhouette.masks(camera, joints[rows], gripper[rows])
                 views.append(View(camera, empty[name], drawn.mean(0) <= MOSTLY_FREE, f"{name}/plate"))
             frames = [frame for one in self._episodes for frame in self._untouched(one, exterior, empty, silhouette)]
@@ -254,7 +255,7 @@ class _Maker:
         """The cameras' colours of the robot, in the pooled frames."""
 
         def fit() -> tuple[dict[str, Any], list[Gate]]:
-            rows = np.unique(np.linspace(0, len(self._pool) - 1, LOOK_FRAMES).astype(int))
+            rows = spread_over(len(self._pool), LOOK_FRAMES)
             joints, grips = (
                 np.asarray(self._pool.joint_position)[rows],
                 np.asarray(self._pool.gripper_position)[rows, 0],
