@@ -32,9 +32,9 @@ COARSE = 4
 SMALLEST, SHOWN = 0.03, 0.6
 """Metres of the smallest thing that is moved, and the share of a place that has to be seen to say that none was."""
 
-LOW, TOUCHED = 0.08, 0.15
-"""Metres above their lowest point up to which fingertips touch what stands on a table, and around them within which
-they, or what they held, moved things."""
+LOW, TOUCHED, STEPS = 0.08, 0.15, 10
+"""Metres above their lowest point up to which fingertips touch what stands on a table, and around where they touch or
+hold something within which they moved things; in so many places a thing is asked about on its way down."""
 
 Masks = NDArray[np.bool_]
 
@@ -106,13 +106,13 @@ class Changes:
 class Moved:
     """What moved, as the static cameras see it together. `since` is the frame by which none saw anything moved.
 
-    One camera alone does not say how far away that is: then it is within `TOUCHED` of where the fingertips came when
-    they were low, of `tips` `(T, 3)` m, as what stands on a table and moves was touched by them or by what they held.
+    One camera alone does not say how far away that is: then it is within `TOUCHED` of where the fingertips, at `tips`
+    `(T, 3)` m, came when they were low, or `closed` `(T,)`, or of what fell as they opened: what moves was touched by
+    them or by what they held.
     """
 
-    def __init__(self, changes: Sequence[Changes], tips: FloatArray) -> None:
-        low = tips[tips[:, 2] < tips[:, 2].min() + LOW]
-        self._touched = cKDTree(low) if len(changes) == 1 else None
+    def __init__(self, changes: Sequence[Changes], tips: FloatArray, closed: Masks) -> None:
+        self._touched = cKDTree(_touched(tips, closed)) if len(changes) == 1 else None
         self.since = min((each.since for each in changes), default=0)
         self._moved = [(each.camera, each.moved) for each in changes]
 
@@ -138,6 +138,14 @@ class Moved:
         if self._touched is not None:
             there[there] = self._touched.query(points[there])[0] < TOUCHED
         return there
+
+
+def _touched(tips: FloatArray, closed: Masks) -> FloatArray:
+    """`(N, 3)` m: where fingertips were low or closed, and what they let go of fell through."""
+    lowest = tips[:, 2].min()
+    opened = tips[1:][closed[:-1] & ~closed[1:]]
+    falls = [np.c_[np.tile(tip[:2], (STEPS, 1)), np.linspace(lowest, tip[2], STEPS)] for tip in opened]
+    return np.concatenate([tips[closed | (tips[:, 2] < lowest + LOW)], *falls])
 
 
 def ball_in(camera: Camera, middle: FloatArray, radius: float) -> Masks:

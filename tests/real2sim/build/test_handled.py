@@ -39,7 +39,7 @@ def film(seen_by: Camera, things: list[tuple[FloatArray, float]]) -> Changes:
 
 
 def moved(things: list[tuple[FloatArray, float]]) -> Moved:
-    return Moved([film(camera(side), things) for side in (-0.7, 0.7)], np.zeros((1, 3)))
+    return Moved([film(camera(side), things) for side in (-0.7, 0.7)], np.zeros((1, 3)), np.zeros(1, bool))
 
 
 def test_a_thing_that_appeared_is_asked_about_where_it_stands_and_what_is_flat_is_not() -> None:

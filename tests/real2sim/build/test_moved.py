@@ -75,19 +75,23 @@ def test_another_camera_is_told_where_things_moved(film: tuple[Frames, NDArray[n
     frames, drawn = film
     above = Changes.of(camera(), frames, np.arange(LENGTH), drawn)
     on_table = points_of(above.camera, BEFORE)
-    moved = Moved([above], on_table)
+    never = np.zeros(len(on_table), bool)
+    moved = Moved([above], on_table, never)
     hand = replace(above.camera, camera_to_base=looking_at(np.array([0.53, 0.0, 1.0]), on_table.mean(0)))
     masked = moved.seen_by(hand)
     row, column, depth = hand.cells(on_table)
     assert (depth > 0).all()
     assert masked[row, column].mean() > 0.9
     assert masked.mean() < 0.6
-    assert not Moved([], on_table).seen_by(hand).any()
+    assert not Moved([], on_table, never).seen_by(hand).any()
     # One camera alone does not say how far away, but nothing moves that no hand came to; two need no such help.
     aside = on_table + np.array([0.0, 0.8, 0.0])
-    assert not Moved([above], aside).seen_by(hand).any()
-    assert not Moved([above], np.concatenate([aside, on_table + np.array([0, 0, 0.5])])).seen_by(hand).any()
-    assert Moved([above, above], aside).seen_by(hand)[row, column].mean() > 0.9
+    assert not Moved([above], aside, never).seen_by(hand).any()
+    path = np.concatenate([aside, on_table + np.array([0, 0, 0.5])])
+    held = np.arange(len(path)) == len(aside)
+    assert not Moved([above], path, held & False).seen_by(hand).any()
+    assert Moved([above], path, held).seen_by(hand)[row, column].mean() > 0.9, "what was let go of falls"
+    assert Moved([above, above], aside, never).seen_by(hand)[row, column].mean() > 0.9
 
 
 def test_a_place_that_is_seen_before_and_after_and_stays_the_same_is_still(
