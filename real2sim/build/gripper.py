@@ -21,6 +21,9 @@ ALIKE, LEAST_FRAMES = 0.08, 8
 """Of the way from open to closed, and the frames so alike that are needed to tell what stays."""
 CERTAIN, POSSIBLE = 0.02, 0.1
 """Picture widths around the drawn gripper: so near all is taken for it, and so near what stays the same is."""
+RIM = 0.0125
+"""Picture widths around what stays the same: at the fingers' edge pixels are of both, and no two frames alike. Black
+smears were fitted there, before the hand."""
 HOLDING = 0.1
 """Of the way from open to closed: from there on it may hold something."""
 HELD, THINGS = 0.06, 0.1
@@ -40,7 +43,8 @@ class GripperFilm:
         width = drawn.shape[1]
         near = binary_dilation(drawn, iterations=max(2, round(POSSIBLE * width)))
         certain = binary_dilation(drawn, iterations=max(2, round(CERTAIN * width)))
-        return np.asarray(certain | (near & self.still(frame)))
+        rim = max(1, round(RIM * width))
+        return np.asarray(binary_dilation(certain | (near & self.still(frame)), iterations=rim))
 
     def still(self, frame: int) -> NDArray[np.bool_]:
         """`(H, W)`: what looks as it mostly does while the gripper is opened so far."""

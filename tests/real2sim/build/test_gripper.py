@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from real2sim.build.gripper import GripperFilm, Handling
 
@@ -25,6 +26,7 @@ def test_what_stays_in_the_picture_beside_the_drawn_gripper_is_the_gripper() -> 
         true = fingers[int(opened[t])]
         found = shown.mask(t, np.roll(true, 10, axis=1))
         assert found[true].mean() > 0.98
+        assert found[binary_dilation(true)].mean() > 0.98, "what is of the fingers in part is no scene"
         assert not found[:, 120:].any()
         assert not found[:40].any()
     other = shown.mask(3, np.roll(fingers[0], 10, axis=1))
