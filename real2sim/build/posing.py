@@ -33,6 +33,8 @@ from real2sim.mount import WRIST, mount_poses
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 
+LENS_UNLIKE = 0.1
+"""Of a focal length: cameras of one kind are found with lenses more alike than that, or one of them is wrong."""
 MOST_MATCHED = 200
 """Of the wrist camera's frames: each is matched with each other."""
 
@@ -45,6 +47,7 @@ class CameraStages:
         self._episode, self._settings, self._ledger = episode, settings, ledger
         self.left_out: list[str] = []
         self.measures: dict[str, dict[str, float | None]] = {}
+        self._overlap: dict[str, float] = {}
 
     def _steadiness(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
         gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
@@ -70,6 +73,8 @@ class CameraStages:
         for name in lost:
             if (lens := self._lens_of(name, found)) is not None:
                 self._again(name, lens, found)
+        for name, lens in self._doubtful(found):
+            self._again(name, lens, found)
         self.left_out += [name for name in names if name not in found]
         if names and not found:
             raise Refused(next(gate for gate in self._ledger.gates if not gate.passed))
@@ -83,8 +88,17 @@ class CameraStages:
         alike = [camera.fx for camera in found.values() if (camera.width, camera.height) == (width, height)]
         return alike[0] if alike else None
 
+    def _doubtful(self, found: dict[str, Camera]) -> list[tuple[str, float]]:
+        """Cameras that were found with another lens than the one that shows the robot best, and that one's lens."""
+        searched = [name for name in found if name in self._overlap and self._lens_of(name, found) is not None]
+        if not searched:
+            return []
+        best = max(searched, key=lambda name: self._overlap[name])
+        lens = found[best].fx
+        return [(name, lens) for name in searched if abs(np.log(found[name].fx / lens)) > LENS_UNLIKE]
+
     def _again(self, name: str, focal: float, found: dict[str, Camera]) -> None:
-        """A camera that was not found, with a lens like another's."""
+        """A camera that was not found, or is doubtful, with a lens like another's: the better of both."""
         stage = f"camera {name}, that lens"
 
         def search() -> tuple[dict[str, Any], list[Gate]]:
@@ -92,12 +106,14 @@ class CameraStages:
             return facts, [replace(gate, stage=stage) for gate in gates]
 
         facts = self._ledger.run(stage, search)
-        if self._ledger.passed(stage):
+        if self._ledger.passed(stage) and (name not in found or facts["mask_iou"] > self._overlap[name]):
             self._take(name, facts, found)
 
     def _take(self, name: str, facts: dict[str, Any], found: dict[str, Camera]) -> None:
         found[name] = camera_of(facts["camera"])
         self.measures[name] = {"robot_mask_iou": facts["mask_iou"]}
+        if not facts.get("given"):
+            self._overlap[name] = facts["mask_iou"]
 
     def _exterior(self, name: str, lens: float | None = None) -> tuple[dict[str, Any], list[Gate]]:
         settings = self._settings

@@ -63,6 +63,29 @@ def test_a_camera_that_is_not_found_is_tried_with_the_lens_of_one_that_is(
     assert asked == list(fits)
 
 
+@pytest.mark.parametrize(("again", "focal"), [(0.7, 67.0), (0.4, 120.0)])
+def test_of_two_lenses_the_one_that_shows_the_robot_worse_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: float, focal: float
+) -> None:
+    """One rig's cameras are mostly of one kind; the second search counts only where it is better."""
+    fits = {
+        ("exterior_1", None): replace(a_fit(120.0, 0.9), mask_iou=0.5),
+        ("exterior_2", None): replace(a_fit(66.0, 0.9), mask_iou=0.8),
+        ("exterior_1", 66.0): replace(a_fit(67.0, 0.9), mask_iou=again),
+    }
+    cameras, asked = stages(tmp_path, monkeypatch, fits)
+    assert cameras.exteriors(NAMES)["exterior_1"].fx == focal
+    assert asked == list(fits)
+    assert cameras.measures["exterior_1"] == {"robot_mask_iou": max(0.5, again)}
+
+
+def test_lenses_that_are_alike_are_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = {("exterior_1", None): a_fit(68.0, 0.9), ("exterior_2", None): a_fit(66.0, 0.9)}
+    cameras, asked = stages(tmp_path, monkeypatch, fits)
+    assert set(cameras.exteriors(NAMES)) == set(NAMES)
+    assert asked == list(fits)
+
+
 def test_one_that_stays_lost_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fits = {
         ("exterior_1", None): a_fit(120.0, 0.1),
