@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,9 +72,14 @@ class FittedSolid:
 
 
 def fit_solid(
-    place: FloatArray, views: Sequence[View], plane: SupportPlane, settings: ThingSettings
+    place: FloatArray,
+    views: Sequence[View],
+    plane: SupportPlane,
+    settings: ThingSettings,
+    stands: Callable[[Solid, FloatArray], bool] = lambda solid, plane_to_base: True,
 ) -> FittedSolid | None:
-    """The solid near `place` `(3,)` m that makes all views agree best; None where too few show that place."""
+    """The solid near `place` `(3,)` m that makes all views agree best, of those that `stands` says would stay there;
+    None where too few views show that place."""
     # First roughly where it is, so that the views and pixels that are then looked at are those around it.
     frame = plane_frame(place, plane)
     rough = replace(settings, pixels=settings.pixels // 3, rounds=settings.rounds // 2)
@@ -88,7 +93,11 @@ def fit_solid(
     pixels = _Pixels.near(frame, views, settings)
     if pixels is None:
         return None
-    solid = min((_search(shape, pixels, settings, 1.0) for shape in SHAPES), key=lambda one: one[0])[1]
+    ranked = sorted((_search(shape, pixels, settings, 1.0) for shape in SHAPES), key=lambda one: one[0])
+    standing = [solid for _, solid in ranked if stands(solid, frame)]
+    if not standing:
+        return None
+    solid = standing[0]
     hit, _ = solid.hit(pixels.origins, pixels.directions)
     showing = len(np.unique(pixels.view[hit]))
     if showing < settings.min_views:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from real2sim.splats.views import View, check_views
 from real2sim.twin.below import Below
 from real2sim.twin.mesh import convex_hull
 from real2sim.twin.objects import FRICTION, TwinObject, guessed_mass
-from real2sim.twin.physics import TwinPhysics
+from real2sim.twin.physics import TwinPhysics, settle
 from real2sim.twin.solid_fit import FittedSolid, ThingSettings, explains_better, fit_solid
+from real2sim.twin.solids import Solid
 from real2sim.twin.support import SupportPlane
 
 NOWHERE: FloatArray = np.zeros((0, 3))
@@ -47,7 +49,7 @@ def find_things(
     settings = settings or ThingSettings()
     check_views(views, 3)
     places = _and_besides(find_places(views, plane, settings), handled, settings.apart / 2)
-    fits = [fit_solid(place, views, plane, settings) for place in places]
+    fits = [fit_solid(place, views, plane, settings, partial(stands, plane)) for place in places]
     found = [fit for fit in fits if fit is not None and fit.gain >= settings.gain]
     below = Below(views, plane, settings.unlike)
     kept: list[FittedSolid] = []
@@ -59,6 +61,13 @@ def find_things(
             kept.append(fit)
             things.append(thing)
     return things
+
+
+def stands(plane: SupportPlane, solid: Solid, plane_to_base: FloatArray) -> bool:
+    """Whether a solid in the plane's frame at a place would stay there: pictures of a thing show that it did, and on a
+    table that is found, or is, a degree or two off level a ball rolls away."""
+    thing = twin_object("thing", FittedSolid(solid, plane_to_base, 0.0, 0))
+    return all(settled.accepted for settled in settle(TwinPhysics(plane, [thing])))
 
 
 def penetrates(thing: TwinObject, others: Sequence[TwinObject], plane: SupportPlane) -> bool:
