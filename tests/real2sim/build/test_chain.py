@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -140,17 +141,20 @@ def test_the_engine_of_the_settings_fits_the_scene(tmp_path: Path, monkeypatch: 
 def test_things_that_were_taken_away_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twin, asked = make_small_twin(), []
 
-    def standing(self: Any, views: Any, plane: Any) -> list[TwinObject]:
+    def standing(self: Any, views: Any, plane: Any, handled: Any) -> list[TwinObject]:
         asked.append(1)
         return list(twin.objects)
 
     monkeypatch.setattr(chain._Chain, "_standing", standing)
     stages = chain._Chain(an_episode(), tmp_path, BuildSettings(), Ledger(tmp_path, "key", print), print)
+    footage: Any = SimpleNamespace(
+        exterior=dict(twin.exterior), wrist=twin.wrist, handled=lambda plane: np.zeros((0, 3))
+    )
     for _ in range(2):
-        found = stages._things([], twin.plane, dict(twin.exterior), twin.wrist)  # type: ignore[arg-type]
+        found = stages._things([], twin.plane, footage)
     assert asked == [1]
     (tmp_path / "stages" / "things" / "background.ply").write_bytes(b"ply")
-    again = stages._things([], twin.plane, dict(twin.exterior), twin.wrist)  # type: ignore[arg-type]
+    again = stages._things([], twin.plane, footage)
     assert asked == [1, 1]
     assert [thing.name for thing in again.objects] == [thing.name for thing in found.objects]
 
