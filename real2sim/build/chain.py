@@ -222,8 +222,8 @@ class _Chain:
             return load_twin(folder)
 
     def _standing(self, views: list[View], plane: SupportPlane, handled: FloatArray) -> list[TwinObject]:
-        """What the instruction names, where there is a segmenter, and what is seen to stand there besides, `handled`
-        places `(K, 3)` m looked at first."""
+        """What the instruction names, where there is a segmenter, and what is seen to stand there besides,
+        also at `handled` places `(K, 3)` m."""
         named = named_in(self._episode.instruction, views, plane, self._settings, self._report)
         found = list(named)
         for thing in without_named(find_things(one_per_viewpoint(views), plane, handled=handled), named):

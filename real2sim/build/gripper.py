@@ -76,20 +76,21 @@ class Turn:
 
 class Handling:
     """What a hand does to things in an episode, with its fingertips at `tips` `(T, 3)` m and closed as far as `gripper`
-    `(T,)` says, from 0 to 1. `idle` tells of a turn that nothing was taken or left there."""
+    `(T,)` says, from 0 to 1. `idle` tells of a turn that nothing was taken or left there. `closed` `(T,)` is when it
+    may hold something."""
 
     def __init__(
         self, tips: FloatArray, gripper: FloatArray, idle: Callable[[Turn], bool] = lambda turn: False
     ) -> None:
-        self._tips, self._closed = tips, gripper > HOLDING
-        frames = 1 + np.nonzero(self._closed[1:] != self._closed[:-1])[0]
+        self._tips, self.closed = tips, gripper > HOLDING
+        frames = 1 + np.nonzero(self.closed[1:] != self.closed[:-1])[0]
         turns = [Turn(int(frame), self._tips[frame]) for frame in frames]
         self._turns = [turn for turn in turns if not idle(turn)]
 
     @property
     def taken(self) -> FloatArray:
         """`(K, 3)` m: where the fingertips were as the hand closed, unless nothing was taken there."""
-        tips = [turn.tips for turn in self._turns if self._closed[turn.frame]]
+        tips = [turn.tips for turn in self._turns if self.closed[turn.frame]]
         return np.array(tips).reshape(-1, 3)
 
     def balls(self, frame: int) -> list[tuple[FloatArray, float]]:
@@ -98,4 +99,4 @@ class Handling:
         Nothing is where a hand closes for the first time until it has closed.
         """
         balls = [(turn.tips, THINGS) for turn in self._turns if turn.frame <= frame]
-        return [*balls, (self._tips[frame], HELD)] if self._closed[frame] else balls
+        return [*balls, (self._tips[frame], HELD)] if self.closed[frame] else balls

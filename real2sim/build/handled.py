@@ -25,7 +25,7 @@ def handled_places(plane: SupportPlane, moved: Moved, taken: FloatArray) -> Floa
     middle of each patch on which something `moved`."""
     above = plane.distance(taken)
     held = taken - above[:, None] * plane.normal
-    near = np.zeros(0, bool) if not len(taken) else (np.abs(above) < UNDER) & plane.covers(taken)
+    near = (np.abs(above) < UNDER) & plane.covers(taken)
     return np.concatenate([held[near], _patches(plane, moved)])
 
 

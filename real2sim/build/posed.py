@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.contracts import Episode, FloatArray, Frames
-from real2sim.build.gripper import HOLDING, THINGS, GripperFilm, Handling
+from real2sim.build.gripper import THINGS, GripperFilm, Handling
 from real2sim.build.handled import handled_places
 from real2sim.build.moved import Changes, Moved, ball_in
 from real2sim.camera import Camera
@@ -42,12 +42,12 @@ class Footage:
         self.mount = mount_poses(self.joints, kinematics)
         self.changes = {name: self._changes(name, camera) for name, camera in exterior.items()}
         tips = (flange_poses(self.joints, kinematics) @ np.append(self.kind.fingertips, 1))[:, :3]
-        self._moved = Moved(list(self.changes.values()), tips, self.gripper > HOLDING)
         self._handling = Handling(
             tips,
             self.gripper,
             lambda turn: any(each.still_in(turn.tips, THINGS, turn.frame) for each in self.changes.values()),
         )
+        self._moved = Moved(list(self.changes.values()), tips, self._handling.closed)
 
     def moved(self, name: str, frame: int) -> NDArray[np.bool_]:
         """`(H, W)`: where a camera shows, at a frame, what was moved by then, or, a static one, is moved at all."""

@@ -90,7 +90,7 @@ class CameraStages:
 
     def _doubtful(self, found: dict[str, Camera]) -> list[tuple[str, float]]:
         """Cameras that were found with another lens than the one that shows the robot best, and that one's lens."""
-        searched = [name for name in found if name in self._overlap and self._lens_of(name, found) is not None]
+        searched = [name for name in self._overlap if self._settings.focal(name) is None]
         if not searched:
             return []
         best = max(searched, key=lambda name: self._overlap[name])

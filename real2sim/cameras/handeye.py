@@ -53,9 +53,9 @@ FINAL_TOLERANCE = 0.2
 class HandEye:
     """`camera_to_flange` `(4, 4)` and `focal` in pixels, by how many of the matches bear them out.
 
-    `share` of the matches within `unit` pixels (a pixel at 160 columns) of their epipolar lines;
-    `median_pixels` is the distance of those. `position_error` in m and `rotation_error` in rad are standard errors.
-    `inliers` `(M,)` are the matches that were counted.
+    `share` of the matches within `unit` pixels (a pixel at 160 columns) of their epipolar lines; `median_pixels` is the
+    distance of those. `position_error` in m and `rotation_error` in rad are standard errors. `inliers` `(M,)` are the
+    matches that were counted.
     """
 
     camera_to_flange: FloatArray

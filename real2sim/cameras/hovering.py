@@ -12,14 +12,14 @@ from real2sim.camera import Camera
 from real2sim.cameras.align import PRESENCE_FRAMES, SHARP, Aligned, Shots, align
 from real2sim.cameras.masks import EmptyScene
 from real2sim.cameras.plate import Plate
+from real2sim.frames import spread_over
 from real2sim.robot_kind import Robot
 from real2sim.silhouette import RobotSilhouette
 
 
 def scene_behind(kind: Robot, shots: Shots, held_out: NDArray[np.intp], camera: Camera) -> EmptyScene:
     """The scene without the robot as frames of a film that are not `held_out` show it, if `camera` is its camera."""
-    rows = np.linspace(0, len(shots.film) - 1, PRESENCE_FRAMES).astype(int)
-    seen = shots.taken(np.setdiff1d(rows, held_out))
+    seen = shots.taken(np.setdiff1d(spread_over(len(shots.film), PRESENCE_FRAMES), held_out))
     robot = RobotSilhouette(camera.width, camera.height, kind)
     try:
         return EmptyScene.of(seen.film, robot.masks(camera, seen.joints, seen.gripper))

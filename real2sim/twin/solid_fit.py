@@ -76,28 +76,27 @@ def fit_solid(
     views: Sequence[View],
     plane: SupportPlane,
     settings: ThingSettings,
-    stands: Callable[[Solid, FloatArray], bool] = lambda solid, plane_to_base: True,
+    stands: Callable[[Solid, FloatArray], bool],
 ) -> FittedSolid | None:
-    """The solid near `place` `(3,)` m that makes all views agree best, of those that `stands` says would stay there;
-    None where too few views show that place."""
+    """The solid near `place` `(3,)` m that makes all views agree best, of those that `stands` says would stay there
+    (of a solid, and the plane's frame `(4, 4)` that it is in); None where too few views show that place."""
     # First roughly where it is, so that the views and pixels that are then looked at are those around it.
     frame = plane_frame(place, plane)
     rough = replace(settings, pixels=settings.pixels // 3, rounds=settings.rounds // 2)
     pixels = _Pixels.near(frame, views, rough)
     if pixels is None:
         return None
-    _, solid = _search("cylinder", pixels, rough, 1.5)
-    if _gain(solid, pixels) < settings.worth:
+    _, roughly = _search("cylinder", pixels, rough, 1.5)
+    if _gain(roughly, pixels) < settings.worth:
         return None
-    frame = plane_frame((frame @ [solid.x, solid.y, 0, 1])[:3], plane)
+    frame = plane_frame((frame @ [roughly.x, roughly.y, 0, 1])[:3], plane)
     pixels = _Pixels.near(frame, views, settings)
     if pixels is None:
         return None
     ranked = sorted((_search(shape, pixels, settings, 1.0) for shape in SHAPES), key=lambda one: one[0])
-    standing = [solid for _, solid in ranked if stands(solid, frame)]
-    if not standing:
+    solid = next((solid for _, solid in ranked if stands(solid, frame)), None)
+    if solid is None:
         return None
-    solid = standing[0]
     hit, _ = solid.hit(pixels.origins, pixels.directions)
     showing = len(np.unique(pixels.view[hit]))
     if showing < settings.min_views:

@@ -103,7 +103,7 @@ def find_places(views: Sequence[View], plane: SupportPlane, settings: ThingSetti
     for index in np.argsort(-score):
         if score[index] < settings.evidence or len(found) == settings.places:
             break
-        if all(np.linalg.norm(points[index] - other) > settings.apart for other in found):
+        if _clear_of(found, points[index], settings.apart):
             found.append(points[index])
     return np.array(found).reshape(-1, 3)
 
@@ -112,9 +112,13 @@ def _and_besides(places: FloatArray, others: FloatArray, apart: float) -> FloatA
     """`places` `(K, 3)`, and those of `others` `(L, 3)` that are `apart` m from all before them."""
     found = list(places)
     for other in others:
-        if all(np.linalg.norm(other - place) > apart for place in found):
+        if _clear_of(found, other, apart):
             found.append(other)
     return np.array(found).reshape(-1, 3)
+
+
+def _clear_of(places: Sequence[FloatArray], other: FloatArray, apart: float) -> bool:
+    return all(np.linalg.norm(other - place) > apart for place in places)
 
 
 def _differs(view: View, texture: PlaneTexture, settings: ThingSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

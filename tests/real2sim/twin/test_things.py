@@ -57,7 +57,7 @@ def test_a_place_that_the_episode_handled_is_looked_at_besides(monkeypatch: pyte
     monkeypatch.setattr(things, "find_places", lambda *_: np.array([[0.4, 0.0, 0.0]]))
     monkeypatch.setattr(things, "fit_solid", lambda place, *_: asked.append(float(place[0])))
     monkeypatch.setattr(things, "check_views", lambda *_: None)
-    plane = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0, np.array([[0, -1], [1, -1], [1, 1], [0, 1.0]]), 0.0, 1.0)
+    plane = tilted(0.0)
     handled = np.array([[0.41, 0.0, 0.0], [0.6, 0.0, 0.0], [0.61, 0.0, 0.0]])
     assert things.find_things([], plane, handled=handled) == []
     assert asked == [0.4, 0.6], "each place is looked at once"
@@ -108,7 +108,7 @@ def test_of_two_things_in_one_place_one_is_kept(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(things, "fit_solid", lambda *_: next(queue))
     monkeypatch.setattr(things, "check_views", lambda *_: None)
     monkeypatch.setattr(things.Below, "explains", lambda *_: False)
-    plane = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0, np.array([[0, -1], [1, -1], [1, 1], [0, 1.0]]), 0.0, 1.0)
+    plane = tilted(0.0)
     found = things.find_things([], plane)
     assert [round(float(each.body_to_base[0, 3]), 3) for each in found] == [0.4, 0.465]
     assert [each.name for each in found] == ["object_1", "object_2"]
