@@ -7,6 +7,7 @@ from scipy.ndimage import center_of_mass, label
 
 from arena.contracts import FloatArray
 from real2sim.build.moved import Moved
+from real2sim.splats.planar import plane_grid
 from real2sim.twin.support import SupportPlane
 
 CELL = 0.01
@@ -30,18 +31,15 @@ def handled_places(plane: SupportPlane, moved: Moved, taken: FloatArray) -> Floa
 
 
 def _patches(plane: SupportPlane, moved: Moved) -> FloatArray:
-    low, high = plane.outline.min(0), plane.outline.max(0)
-    axes = [np.arange(start, end, CELL) for start, end in zip(low, high, strict=True)]
-    cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    flat = np.concatenate([cells, np.zeros((*cells.shape[:2], 1))], axis=-1).reshape(-1, 3)
-    flat[:, 2] = (plane.height - flat[:, :2] @ plane.normal[:2]) / plane.normal[2]
+    points, _ = plane_grid(plane.normal, plane.height, plane.outline, CELL)
+    flat = points.reshape(-1, 3)
     there = plane.covers(flat)
     for height in HEIGHTS:
         there[there] = moved.there(flat[there] + height * plane.normal)
-    patches, count = label(there.reshape(cells.shape[:2]))
+    patches, count = label(there.reshape(points.shape[:2]))
     numbers = np.arange(1, count + 1)
     sizes = np.bincount(patches.ravel(), minlength=count + 1)[1:] * CELL**2
     middles = np.array(center_of_mass(patches > 0, patches, numbers)).reshape(-1, 2)
     kept = (sizes >= 4 * CELL**2) & (sizes <= LARGEST**2)
     row, column = np.rint(middles[kept]).astype(int).T
-    return np.asarray(flat.reshape(*cells.shape[:2], 3)[row, column])
+    return np.asarray(points[row, column])

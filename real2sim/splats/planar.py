@@ -44,6 +44,18 @@ class PlaneTexture:
         """`(A, B)`: where the plane was seen."""
         return np.isfinite(self.colors[..., 0])
 
+    def behind(self, camera: Camera) -> tuple[FloatArray, FloatArray]:
+        """What each pixel would show of the plane with nothing before it: `(H, W)` m, its depth, and `(H, W, 3)`
+        colour. Both are NaN where the grid has no such point, the colour also where that point was not seen."""
+        rays, position = pixel_rays(camera), camera.camera_to_base[:3, 3]
+        towards = rays @ self.normal
+        depth = (self.height - position @ self.normal) / np.where(np.abs(towards) < 1e-6, 1e-6, towards)
+        cell = np.rint((position + depth[..., None] * rays - self.corner) @ self.axes.T / self.spacing)
+        size = np.array(self.colors.shape[:2])
+        inside = (depth > 0) & (cell >= 0).all(axis=-1) & (cell < size).all(axis=-1)
+        a, b = np.clip(np.nan_to_num(cell), 0, size - 1).astype(int).transpose(2, 0, 1)
+        return np.where(inside, depth, np.nan), np.where(inside[..., None], self.colors[a, b], np.nan)
+
 
 def plane_texture(
     views: Sequence[View],
@@ -59,14 +71,7 @@ def plane_texture(
     """
     if spacing <= 0 or abs(np.linalg.norm(normal) - 1) > 1e-6 or abs(normal[2]) < 0.1:
         raise InvalidInput("a plane's texture needs a positive spacing and a unit normal that is not level")
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    x = np.cross([0.0, 1.0, 0.0], normal)
-    x /= np.linalg.norm(x)
-    axes = np.stack([x, np.cross(normal, x)])
-    corner = np.append(low, (height - low @ normal[:2]) / normal[2])
-    counts = np.ceil((high - low) / spacing).astype(int) + 1
-    steps = np.stack(np.meshgrid(*(spacing * np.arange(count) for count in counts), indexing="ij"), axis=-1)
-    points = corner + steps @ axes
+    points, axes = plane_grid(normal, height, outline, spacing)
     seen = np.stack([_seen_colors(view, points.reshape(-1, 3)) for view in views])
     enough = np.isfinite(seen[..., 0]).sum(axis=0) >= MIN_VIEWS
     colors = np.full((len(enough), 3), np.nan)
@@ -74,7 +79,20 @@ def plane_texture(
         feet = standing - np.outer(standing @ normal - height, normal)
         enough &= cKDTree(feet).query(points.reshape(-1, 3), distance_upper_bound=CLEARANCE)[0] > CLEARANCE
     colors[enough] = np.nanmedian(seen[:, enough], axis=0)
-    return PlaneTexture(normal, height, spacing, corner, axes, points, colors.reshape(points.shape))
+    return PlaneTexture(normal, height, spacing, points[0, 0], axes, points, colors.reshape(points.shape))
+
+
+def plane_grid(normal: FloatArray, height: float, outline: FloatArray, spacing: float) -> tuple[FloatArray, FloatArray]:
+    """`(A, B, 3)` m: points of the plane `normal . p = height` every `spacing` m within the box around its `outline`
+    `(M, 2)` m (x and y of points on it), and `(2, 3)`: the grid's directions."""
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    x = np.cross([0.0, 1.0, 0.0], normal)
+    x /= np.linalg.norm(x)
+    axes = np.stack([x, np.cross(normal, x)])
+    corner = np.append(low, (height - low @ normal[:2]) / normal[2])
+    counts = np.ceil((high - low) / spacing).astype(int) + 1
+    steps = np.stack(np.meshgrid(*(spacing * np.arange(count) for count in counts), indexing="ij"), axis=-1)
+    return corner + steps @ axes, axes
 
 
 def plane_depths(views: Sequence[View], texture: PlaneTexture) -> FloatArray:
@@ -86,15 +104,9 @@ def plane_depths(views: Sequence[View], texture: PlaneTexture) -> FloatArray:
 
 
 def _plane_depth(view: View, texture: PlaneTexture) -> FloatArray:
-    rays, position = pixel_rays(view.camera), view.camera.camera_to_base[:3, 3]
-    towards = rays @ texture.normal
-    depth = (texture.height - position @ texture.normal) / np.where(np.abs(towards) < 1e-6, 1e-6, towards)
-    cell = np.rint((position + depth[..., None] * rays - texture.corner) @ texture.axes.T / texture.spacing)
-    size = np.array(texture.colors.shape[:2])
-    inside = (depth > 0) & (cell >= 0).all(axis=-1) & (cell < size).all(axis=-1) & view.mask
-    a, b = np.clip(np.nan_to_num(cell), 0, size - 1).astype(int).transpose(2, 0, 1)
-    unlike = np.abs(view.image / 255 - texture.colors[a, b]).max(axis=-1)
-    return np.where(inside & (unlike < SAME_COLOR), depth, 0.0)  # NaN is not less than anything
+    depth, color = texture.behind(view.camera)
+    unlike = np.abs(view.image / 255 - color).max(axis=-1)
+    return np.where(view.mask & (unlike < SAME_COLOR), depth, 0.0)  # NaN is not less than anything
 
 
 def pixel_rays(camera: Camera) -> FloatArray:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_opening, gaussian_filter
 
 from arena.contracts import FloatArray
-from real2sim.splats.planar import PlaneTexture, pixel_rays, plane_texture
+from real2sim.splats.planar import PlaneTexture, plane_texture
 from real2sim.splats.views import View, check_views
 from real2sim.twin.below import Below
 from real2sim.twin.mesh import convex_hull
@@ -123,15 +123,8 @@ def _clear_of(places: Sequence[FloatArray], other: FloatArray, apart: float) -> 
 
 def _differs(view: View, texture: PlaneTexture, settings: ThingSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """`(H, W)` each: where a pixel is unlike the plane behind it, and where that can be told."""
-    rays, position = pixel_rays(view.camera), view.camera.camera_to_base[:3, 3]
-    towards = rays @ texture.normal
-    depth = (texture.height - position @ texture.normal) / np.where(np.abs(towards) < 1e-6, 1e-6, towards)
-    cell = np.rint((position + depth[..., None] * rays - texture.corner) @ texture.axes.T / texture.spacing)
-    size = np.array(texture.colors.shape[:2])
-    known = (depth > 0) & (cell >= 0).all(axis=-1) & (cell < size).all(axis=-1) & view.mask
-    a, b = np.clip(np.nan_to_num(cell), 0, size - 1).astype(int).transpose(2, 0, 1)
-    difference = np.linalg.norm(view.image / 255 - texture.colors[a, b], axis=-1)
-    known &= np.isfinite(difference)
+    difference = np.linalg.norm(view.image / 255 - texture.behind(view.camera)[1], axis=-1)
+    known = view.mask & np.isfinite(difference)
     return binary_opening(known & (difference > settings.differs), np.ones((2, 2), bool)), known
 
 
