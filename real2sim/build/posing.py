@@ -130,7 +130,7 @@ class CameraStages:
         except RobotUnseen as unseen:
             # Another lens would not show it either.
             return {"camera": None, "shown": True}, [unseen_gate(unseen, name)]
-        facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": fit.position_error}
+        facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": _told(fit.position_error)}
         shown = silhouette_gate(fit, name)
         facts |= {"feature_share": fit.feature_share, "mask_iou": fit.mask_iou, "shown": shown.passed}
         return facts, [shown, certainty_gate(fit, name)]
@@ -175,6 +175,11 @@ def _wrist_facts(camera: Camera, fit: HandEye, poses: FloatArray) -> dict[str, A
         "rotation_residual_deg": float(np.degrees(np.median(turns))) if len(turns) else None,
         "share": fit.share,
         "median_pixels": fit.median_pixels,
-        "position_error": fit.position_error,
-        "rotation_error": fit.rotation_error,
+        "position_error": _told(fit.position_error),
+        "rotation_error": _told(fit.rotation_error),
     }
+
+
+def _told(value: float) -> float | None:
+    """For JSON, which has no infinity: None where a film does not tell."""
+    return value if np.isfinite(value) else None

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, Frames
 from real2sim.camera import Camera
+from real2sim.cameras.certainty import covariance
 from real2sim.cameras.plate import Plate
 from real2sim.silhouette import RobotSilhouette
 
@@ -240,9 +241,11 @@ def uncertainty(camera: Camera, outline: Outline, edges: Edges, free_focal: bool
         return float("inf")
     rim = np.zeros((slope.shape[1], slope.shape[1]))
     rim[-1, -1] = 1 / RIM**2
-    covariance = np.linalg.pinv(slope.T @ (weight[:, None] * slope) + rim)
+    spread = covariance(slope.T @ (weight[:, None] * slope) + rim)
+    if not np.isfinite(spread).all():
+        return float("inf")
     variance = float((weight * wanted**2).sum() / weight.sum())
-    return float(np.sqrt(ALIKE * variance * np.trace(covariance[3:6, 3:6])))
+    return float(np.sqrt(ALIKE * variance * np.trace(spread[3:6, 3:6])))
 
 
 def _equations(

@@ -170,3 +170,13 @@ def test_pairs_tell_their_own_turns() -> None:
     wrong = flange.copy()
     wrong[:, :3, :3] = flange[:, :3, :3] @ off
     assert 0.7 < np.degrees(np.median(rotation_residuals(fit, wrong, WIDTH, HEIGHT))) < 2
+
+
+def test_a_hand_that_never_turns_tells_nothing_of_where_its_camera_is() -> None:
+    """Wherever on it the camera were, its films would be the same."""
+    flange = flange_path(np.random.default_rng(0))
+    flange[:, :3, :3] = np.diag([1.0, -1.0, -1.0])
+    aside, _ = check_hand_eye(seen(flange), flange, given(metres=0.1))
+    assert epipolar_gate(aside).passed
+    assert not (gate := hand_eye_gate(aside)).passed
+    assert "turns the hand more" in gate.reason
