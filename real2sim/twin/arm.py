@@ -84,6 +84,7 @@ class Arm:
         self._wait = round(servo.delay / model.opt.timestep)
         self._torque, self._wanted = np.zeros(model.nv), np.zeros(model.nv)
         self._told: list[FloatArray] = []
+        self._owed = 0.0
 
     @property
     def joint_position(self) -> FloatArray:
@@ -101,18 +102,21 @@ class Arm:
         self._set(self._data, joint_position, gripper_position)
         self._data.ctrl[self._motors] = gripper_position * self._closed
         self._closing = np.array([gripper_position, 0.0])
-        self._told = [np.array(joint_position)]
+        self._told, self._owed = [np.array(joint_position)], 0.0
         mujoco.mj_forward(self._model, self._data)
 
     def follow(self, joint_position: FloatArray, gripper_position: float, seconds: float) -> None:
-        """Let `seconds` pass while the arm is told `(7,)` rad and a gripper position."""
-        steps = round(seconds / self._model.opt.timestep)
+        """Let `seconds` pass while the arm is told `(7,)` rad and a gripper position. What is left of them after whole
+        time steps passes in the next call: few rates divide MuJoCo's."""
+        timestep = self._model.opt.timestep
+        steps = round((seconds + self._owed) / timestep)
+        self._owed += seconds - steps * timestep
         told = float(np.clip(gripper_position, 0, 1))
         queue = [*self._told, *[np.asarray(joint_position, dtype=np.float64)] * steps]
         queue = queue[-(steps + self._wait) :]
         queue = [queue[0]] * (steps + self._wait - len(queue)) + queue
         for step in range(steps):
-            self._closing = self._grip.after(self._closing, told, self._model.opt.timestep)
+            self._closing = self._grip.after(self._closing, told, timestep)
             self._data.ctrl[self._motors] = self._closing[0] * self._closed
             self._act(queue[step])
         self._told = queue[steps:] or [queue[-1]]

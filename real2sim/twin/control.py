@@ -94,7 +94,7 @@ def identify_tool_servo(films: Sequence[tuple[FloatArray, FloatArray]], fps: flo
 
 
 GRIPPER_STEP = 0.01
-"""Seconds, of the integration that a gripper is identified by."""
+"""Seconds, about, of the integration that a gripper is identified by."""
 STANDS = 0.03
 """Of its way within a frame: a gripper that moves by less stands still."""
 LEAST_OPENING = 0.3
@@ -142,9 +142,10 @@ def identify_gripper(
 def _grips(servo: GripperServo, commanded: FloatArray, start: FloatArray, fps: float) -> FloatArray:
     """`(T, N)`: where grippers come to that begin at `start` `(N,)` and are told `commanded` `(T, N)`."""
     state, out = np.array([start, np.zeros_like(start)]), [start]
+    steps = max(1, round(1 / fps / GRIPPER_STEP))  # Of a frame's own length: few rates divide 100 Hz.
     for command in commanded[:-1]:
-        for _ in range(round(1 / fps / GRIPPER_STEP)):
-            state = servo.after(state, command, GRIPPER_STEP)
+        for _ in range(steps):
+            state = servo.after(state, command, 1 / fps / steps)
         out.append(state[0])
     return np.array(out)
 

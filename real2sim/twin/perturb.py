@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -139,12 +140,14 @@ def _object_pose(twin: Twin, rng: np.random.Generator, strength: float) -> tuple
 
 def _object_swap(twin: Twin, rng: np.random.Generator, strength: float) -> tuple[Twin, Facts]:
     """Two things change places, each on its own foot. A swap has no strength."""
-    things = list(_things(twin, 2))
-    a, b = (int(i) for i in rng.choice(len(things), 2, replace=False))
-    frame = plane_frame(np.zeros(3), twin.plane)
-    apart = (things[b].body_to_base[:3, 3] - things[a].body_to_base[:3, 3]) @ frame[:3, :2]
-    things[a], things[b] = slid(things[a], frame, apart, 0.0), slid(things[b], frame, -apart, 0.0)
-    return replace(twin, objects=tuple(things)), {"swapped": [things[a].name, things[b].name]}
+    things, frame = _things(twin, 2), plane_frame(np.zeros(3), twin.plane)
+    for a, b in rng.permutation(list(combinations(range(len(things)), 2))).tolist():
+        apart = (things[b].body_to_base[:3, 3] - things[a].body_to_base[:3, 3]) @ frame[:3, :2]
+        swapped = list(things)
+        swapped[a], swapped[b] = slid(things[a], frame, apart, 0.0), slid(things[b], frame, -apart, 0.0)
+        if all(has_room(swapped[i], swapped[:i] + swapped[i + 1 :], twin.plane) for i in (a, b)):
+            return replace(twin, objects=tuple(swapped)), {"swapped": [things[a].name, things[b].name]}
+    raise InvalidInput("no two things have room in each other's places")
 
 
 def _distractors(twin: Twin, rng: np.random.Generator, strength: float) -> tuple[Twin, Facts]:

@@ -36,11 +36,12 @@ def write_suite(
     Their keys, and why axes were left out that this twin has nothing for. The n-th of an axis has the seed `seed + n`.
     Raises `InvalidInput` for an unknown axis, where no axis is left, and for an `out` that holds other twins already.
     """
+    axes = tuple(dict.fromkeys(axes))
     for axis in axes:
         check_axis(axis, strength)
-    if each < 1:
-        raise InvalidInput(f"a suite needs at least one twin for each axis, not {each}")
-    if out.exists() and any(out.glob(f"*/{MANIFEST}")):
+    if each < 1 or seed < 0:
+        raise InvalidInput(f"a suite needs at least one twin for each axis and a seed of 0, not {each} and {seed}")
+    if (out / MANIFEST).exists() or any(out.glob(f"*/{MANIFEST}")):
         raise InvalidInput(f"{out} holds twins already, which would be run together with these: name an empty folder")
     base = twin.beginning.episode_id
     written, left_out = [base], {}

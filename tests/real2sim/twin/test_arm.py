@@ -37,6 +37,16 @@ def test_in_free_space_the_arm_moves_as_its_servo(physics: TwinPhysics, servo: S
     np.testing.assert_allclose(reached, respond(servo, told, HOME, 5.0), atol=0.005)
 
 
+@pytest.mark.parametrize("fps", [15.0, 60.0])
+def test_frames_last_as_long_as_they_do_at_any_rate(physics: TwinPhysics, fps: float) -> None:
+    physics.reset()
+    arm, began = Arm(physics.model, physics.data, Servo()), physics.data.time
+    arm.place(HOME, 0.0)
+    for _ in range(30):
+        arm.follow(HOME, 0.0, 1 / fps)
+    assert physics.data.time - began == pytest.approx(30 / fps, abs=physics.model.opt.timestep)
+
+
 @pytest.mark.parametrize("shape", ["box", "cylinder"])
 def test_a_thing_is_lifted_by_friction_alone(small_twin: Twin, shape: Shape) -> None:
     """Grasp, lift, hold for two seconds, let go: nothing is welded to the gripper."""

@@ -41,6 +41,19 @@ def test_a_gripper_is_identified_whatever_its_command_means(true: GripperServo) 
     assert not identify_gripper(films, FPS).pace
 
 
+@pytest.mark.parametrize("fps", [15.0, 30.0, 60.0, 250.0])
+def test_a_gripper_is_identified_at_rates_that_divide_no_hundredth_of_a_second(fps: float) -> None:
+    true = GripperServo(1.5)
+    told = np.repeat([0.0, 1.0, 0.0, 1.0], round(fps))
+    state, reached = np.zeros((2, 1)), [0.0]
+    for command in told[:-1]:
+        for _ in range(20):
+            state = true.after(state, command, 1 / fps / 20)
+        reached.append(float(state[0, 0]))
+    found = identify_gripper([(told, np.array(reached))], fps)
+    assert found.speed == pytest.approx(1.5, rel=0.02)
+
+
 def test_a_gripper_that_hardly_moves_tells_nothing() -> None:
     assert identify_gripper([(np.zeros(9), np.zeros(9))], FPS) == GripperServo()
 

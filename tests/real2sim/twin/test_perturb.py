@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from real2sim.twin.paint import base_colors, on_table
 from real2sim.twin.perturb import AXES, CAMERA_DEGREES, CAMERA_METRES, OBJECT_METRES, perturbed
 from real2sim.twin.physics import TwinPhysics, settle
 from real2sim.twin.placing import CLEARANCE
+from real2sim.twin.solid_fit import FittedSolid
+from real2sim.twin.solids import Solid
+from real2sim.twin.things import twin_object
 
 PARTS = ("background", "objects", "splats", "plane", "exterior", "wrist", "beginning", "looks", "servo")
 CHANGES = {
@@ -128,3 +133,22 @@ def test_what_cannot_be_perturbed_is_refused(small_twin: Twin) -> None:
     silent = replace(small_twin, beginning=replace(small_twin.beginning, instruction=""))
     with pytest.raises(InvalidInput, match="no instruction to paraphrase"):
         perturbed(silent, "instruction", 0)
+
+
+def with_cylinders(twin: Twin, places: Sequence[tuple[str, float, float, float]]) -> Twin:
+    """With none but low cylinders of a name, x, y and diameter in m."""
+    things = tuple(
+        twin_object(name, FittedSolid(Solid("cylinder", x, y, 0.0, wide, wide, 0.03), np.eye(4), 1.0, 3))
+        for name, x, y, wide in places
+    )
+    return replace(twin, objects=things, splats={each.name: twin.background for each in things})
+
+
+def test_things_are_swapped_only_where_there_is_room(small_twin: Twin) -> None:
+    """A plate does not go where a cup would be inside it."""
+    places = (("plate", 0.3, -0.2, 0.2), ("cube", 0.5, 0.2, 0.04), ("cup", 0.5, 0.28, 0.04))
+    twin = with_cylinders(small_twin, places)
+    swaps = [perturbed(twin, "object_swap", seed) for seed in range(6)]
+    assert {tuple(each.origin["perturbation"]["drawn"]["swapped"]) for each in swaps} == {("cube", "cup")}
+    with pytest.raises(InvalidInput, match="room in each other's places"):
+        perturbed(with_cylinders(small_twin, (places[1], ("cup", 0.5, 0.245, 0.04))), "object_swap", 0)
