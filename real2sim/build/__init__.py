@@ -2,5 +2,6 @@
 
 from real2sim.build.chain import REPORT, Built, build_twin, read_report
 from real2sim.build.settings import BuildSettings
+from real2sim.build.tools import tools_digest
 
-__all__ = ["REPORT", "BuildSettings", "Built", "build_twin", "read_report"]
+__all__ = ["REPORT", "BuildSettings", "Built", "build_twin", "read_report", "tools_digest"]

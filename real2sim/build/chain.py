@@ -20,8 +20,9 @@ from real2sim.build.posed import Footage, posed_views
 from real2sim.build.posing import CameraStages
 from real2sim.build.scene import Prepared, fit_here, fit_scene, fit_there, prepare, scene_gate
 from real2sim.build.settings import NERFSTUDIO, BuildSettings
+from real2sim.build.tools import check_tools, tools_digest
 from real2sim.build.verify import drive, picture_of, replay
-from real2sim.camera import Camera, camera_facts, camera_of
+from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras.exterior import recorded
 from real2sim.cameras.gates import Gate
 from real2sim.mount import WRIST
@@ -50,7 +51,7 @@ from real2sim.twin.support import SupportPlane, plane_facts, plane_of
 from real2sim.twin.table import MIN_CELLS, TableSettings, find_table
 from real2sim.twin.things import find_things, penetrates
 
-REPORT = "report.json"
+REPORT, PICTURE = "report.json", "replay.png"
 LEAST_REPLAY_PSNR = 16.0
 """dB, of the replay's worst camera."""
 MOST_UNEXPLAINED = 0.1
@@ -92,10 +93,16 @@ def build_twin(
     of, whatever its pictures show: without joints in rad, with too few frames, or of a robot that is not known.
     """
     settings = settings or BuildSettings()
+    episode = settings.told(episode)
     exterior = sorted(name for name in episode.cameras if name != WRIST)
     _check(episode, exterior, settings)
     out.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(out, episode_key(episode, repr(settings), code), report)
+    ledger = Ledger(
+        out,
+        episode_key(episode, repr(settings), code + tools_digest(settings)),
+        report,
+        leaves=(MANIFEST, REPORT, PICTURE),
+    )
     chain = _Chain(episode, out, settings, ledger, report)
     try:
         measures, reason = chain.run(exterior), ""
@@ -119,16 +126,21 @@ def read_report(out: Path) -> Built:
 
 
 def _check(episode: Episode, exterior: list[str], settings: BuildSettings) -> None:
+    check_tools(settings)
     robot_named(episode.robot)
     if not exterior and WRIST not in episode.cameras:
         raise InvalidInput(f"{episode.id} has no camera: a twin needs the films of the episode")
-    if unknown := [name for name, _ in settings.focals if name not in episode.cameras]:
+    if WRIST not in episode.cameras:
+        raise InvalidInput(f"{episode.id} has no wrist camera: static cameras alone do not show a scene's depth")
+    told = {**{name: "a focal length" for name, _ in settings.focals}, **dict.fromkeys(settings.calibration, "a pose")}
+    if unknown := [name for name in told if name not in episode.cameras]:
         known = ", ".join(sorted(episode.cameras))
-        raise InvalidInput(f"a focal length is given of {unknown[0]!r}, and {episode.id} has only {known}")
+        raise InvalidInput(f"{told[unknown[0]]} is given of {unknown[0]!r}, and {episode.id} has only {known}")
+    calibrated(episode.metadata)
     sizes = {name: film.shape[1:3] for name, film in episode.cameras.items()}
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sorted(sizes.items()))
-        raise InvalidInput(f"the films of {episode.id} have several sizes ({told}): resize them to one")
+        listed = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sorted(sizes.items()))
+        raise InvalidInput(f"the films of {episode.id} have several sizes ({listed}): resize them to one")
     for name in episode.cameras:
         recorded(episode, name)
 
@@ -144,10 +156,6 @@ class _Chain:
 
     def run(self, exterior: list[str]) -> dict[str, Any]:
         self.cameras.steady(exterior)
-        if WRIST not in self._episode.cameras:  # Before the minutes that the others take.
-            raise InvalidInput(
-                f"{self._episode.id} has no wrist camera: static cameras alone do not show a scene's depth"
-            )
         cameras = self.cameras.exteriors(exterior)
         wrist = self.cameras.wrist()
         servo, gripper = self._control()
@@ -279,7 +287,7 @@ class _Chain:
         """How like its episode the twin looks, and how far from where it had been its arm comes by its commands."""
         twin = dressed(twin, self._episode)
         replays = replay(twin, self._episode, footage.moved)
-        picture_of(replays, self._out / "replay.png")
+        picture_of(replays, self._out / PICTURE)
         worst = min(each.still_psnr for each in replays.values())
         reason = "" if worst >= LEAST_REPLAY_PSNR else "the twin does not look like its episode: see replay.png"
         metric = "PSNR of its worst camera without what moved, dB"

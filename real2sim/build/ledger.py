@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,17 @@ class Refused(Exception):
 class Ledger:
     """Runs stages, or reads what they found when they ran before with the same `key` (episode, settings, code).
 
-    What another key left in the folder is removed.
+    What another key left in the folder is removed, and so are the files in it that such a build `leaves`: one that is
+    cut off must not look like the twin that was there before.
     """
 
-    def __init__(self, folder: Path, key: str, report: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, key: str, report: Callable[[str], None], leaves: Sequence[str] = ()) -> None:
         self._folder, self._report = folder / "stages", report
         self.gates: list[Gate] = []
         self.seconds: dict[str, float] = {}
         if _text(self._folder / KEY) != key:
+            for name in leaves:
+                (folder / name).unlink(missing_ok=True)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
             (self._folder / KEY).write_text(key)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from arena.contracts import Episode, InvalidInput
+from real2sim.camera import CALIBRATION
 
 FILMED_AS = "filmed_as"
 """In an episode's metadata: the width by height that its films had before they were resized."""
@@ -18,7 +21,8 @@ class BuildSettings:
     """`wrist_frames` are fitted in `steps` by `engine`, our own or `nerfstudio`. `focals` are focal lengths in pixels,
     where they are known, by camera. `filmed_as` is the films' width by height before they were resized, where that
     changed their shape and the dataset does not say so itself. `segmenter` is a folder of a segmentation model's
-    weights, which finds what the instruction names; `generator` makes the meshes of that."""
+    weights, which finds what the instruction names; `generator` makes the meshes of that. `calibration` are cameras
+    that are known (`camera.camera_facts`, by name; the wrist's on its flange), before what the dataset says of them."""
 
     wrist_frames: int = 48
     steps: int = 1200
@@ -28,6 +32,7 @@ class BuildSettings:
     generator: str = ""
     focals: tuple[tuple[str, float], ...] = ()
     filmed_as: float | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.seed < 0 or self.wrist_frames < LEAST_WRIST_FRAMES:
@@ -41,6 +46,13 @@ class BuildSettings:
             raise InvalidInput("an image-to-3D generator needs the masks of a segmenter: give its weights too")
         if self.filmed_as is not None and not 0.2 < self.filmed_as < 5:
             raise InvalidInput(f"films are not {self.filmed_as} times as wide as high: 16:9 is 1.778, 4:3 is 1.333")
+
+    def told(self, episode: Episode) -> Episode:
+        """The episode with what is known of its cameras besides."""
+        if not self.calibration:
+            return episode
+        known = {**episode.metadata.get(CALIBRATION, {}), **self.calibration}
+        return replace(episode, metadata={**episode.metadata, CALIBRATION: known})
 
     def focal(self, name: str) -> float | None:
         return dict(self.focals).get(name)

@@ -38,10 +38,7 @@ class Segmenter:
         """Read `folder/owlv2` and `folder/sam2`, safetensors only. Raises `InvalidInput` for what is missing."""
         from transformers import AutoTokenizer, Owlv2ForObjectDetection, Sam2Model
 
-        for name in (DETECTOR, OUTLINES):
-            for file in ("config.json", "model.safetensors"):
-                if not (folder / name / file).is_file():
-                    raise InvalidInput(f"{folder / name} has no {file}: a segmenter is a folder of owlv2/ and sam2/")
+        weights_in(folder)
         try:
             detector = _whole(Owlv2ForObjectDetection, folder / DETECTOR)
             outlines = _whole(Sam2Model, folder / OUTLINES)
@@ -87,6 +84,15 @@ class Segmenter:
             for noun, score, index in zip(nouns, best.values, best.indices, strict=True)
             if score >= LEAST_SCORE
         }
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """The files that make a segmenter what it is. Raises `InvalidInput` for one that is missing."""
+    found = [folder / name / file for name in (DETECTOR, OUTLINES) for file in ("config.json", "model.safetensors")]
+    for file in found:
+        if not file.is_file():
+            raise InvalidInput(f"{file.parent} has no {file.name}: a segmenter is a folder of owlv2/ and sam2/")
+    return found
 
 
 def _whole(kind: Any, folder: Path) -> Any:

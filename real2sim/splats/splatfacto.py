@@ -33,7 +33,7 @@ def fit_with_splatfacto(
     `folder` keeps the dataset, the run and the export; what a cut-off call left there is done again. Raises
     `InvalidInput` where nerfstudio is not installed, or one of its commands fails, with its last lines.
     """
-    train, export = _command(TRAIN), _command(EXPORT)
+    train, export = commands()
     shutil.rmtree(folder, ignore_errors=True)
     write_dataset(folder / DATA, dataset)
     _run([
@@ -49,6 +49,11 @@ def fit_with_splatfacto(
         "--output-filename", PLY,
     ], report)  # fmt: skip
     return read_ply(folder / EXPORTED / PLY)
+
+
+def commands() -> tuple[str, str]:
+    """Where nerfstudio's two commands are. Raises `InvalidInput` for one that is not there."""
+    return _command(TRAIN), _command(EXPORT)
 
 
 def _command(name: str) -> str:

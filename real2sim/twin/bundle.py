@@ -72,6 +72,15 @@ class Beginning:
             task=episode.task,
         )
 
+    def check(self, episode: Episode) -> None:
+        """Raises `InvalidInput` for an episode other than the one that this is of, also of the same id."""
+        ours = self.episode_id, self.robot
+        if (episode.id, robot_named(episode.robot).name) != ours or abs(episode.fps - self.fps) > 1e-6:
+            raise InvalidInput(
+                f"the twin is of episode {self.episode_id} ({self.robot}, {self.fps:g} frames a second), "
+                f"not of {episode.id} ({episode.robot}, {episode.fps:g})"
+            )
+
 
 @dataclass(frozen=True)
 class Twin:

@@ -7,7 +7,7 @@ A generator is a function that a package of anybody's declares as an entry point
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,12 +36,23 @@ class ImageTo3D(Protocol):
 
 def find_generator(name: str) -> ImageTo3D:
     """The generator that an installed package declares by this name. Raises `InvalidInput` where none does."""
+    generator: ImageTo3D = _declared(name).load()
+    return generator
+
+
+def version_of(name: str) -> str:
+    """Of the package that declares a generator, which is not asked to load. Raises `InvalidInput` as
+    `find_generator` does."""
+    package = _declared(name).dist
+    return "" if package is None else f"{package.name} {package.version}"
+
+
+def _declared(name: str) -> EntryPoint:
     known = {point.name: point for point in entry_points(group=GROUP)}
     if name not in known:
         installed = ", ".join(sorted(known)) or "none"
         raise InvalidInput(f"no installed package declares an image-to-3D generator {name!r} ({GROUP}: {installed})")
-    generator: ImageTo3D = known[name].load()
-    return generator
+    return known[name]
 
 
 def fitted_into(

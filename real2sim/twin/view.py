@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,17 @@ from real2sim.twin.pictures import kinematics_of
 
 FRUSTUM = 0.08
 """Metres."""
+MOST_PORT = 65_535
 
 
 def serve(twin: Twin, host: str, port: int) -> Any:
-    """The running viser server; its `stop()` ends it. Raises `InvalidInput` where viser is not installed."""
+    """The running viser server; its `stop()` ends it. Raises `InvalidInput` where viser is not installed, and for an
+    address that is none of this machine's."""
     try:
         import viser
     except ImportError as error:
         raise InvalidInput("looking at twins needs viser: pip install 'dreamarena[view]'") from error
+    _check_address(host, port)
     server = viser.ViserServer(host=host, port=port, label=f"twin of {twin.beginning.episode_id}", verbose=False)
     _add_splats(server, "background", twin.background, np.eye(4))
     for thing in twin.objects:
@@ -48,6 +52,16 @@ def serve(twin: Twin, host: str, port: int) -> Any:
     server.initial_camera.position = tuple(np.array([1.3, 1.0, 0.9]))
     server.initial_camera.look_at = (0.4, 0.0, 0.1)
     return server
+
+
+def _check_address(host: str, port: int) -> None:
+    """viser listens in a thread of its own, whose errors nobody is told. For a port that is taken it takes another."""
+    if not 0 <= port <= MOST_PORT:
+        raise InvalidInput(f"{port} is no port: give one up to {MOST_PORT}")
+    try:
+        socket.create_server((host, 0)).close()
+    except OSError as error:
+        raise InvalidInput(f"{host} is no address of this machine: {error.strerror or error}") from error
 
 
 def _add_splats(server: Any, name: str, splats: Gaussians, pose: FloatArray) -> None:

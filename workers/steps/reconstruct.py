@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from arena.contracts import InvalidInput
 from workers.content import content_address
@@ -24,6 +25,7 @@ class TwinSettings(Inputs):
     segmenter: str
     generator: str
     filmed_as: float | None
+    calibration: dict[str, Any]
 
 
 class ReconstructInputs(Inputs):
@@ -62,15 +64,20 @@ def intact(inputs: ReconstructInputs, context: Context) -> bool:
     """Whether the folder still holds what was made of these inputs: another build may have gone to the same."""
     try:
         return (Path(inputs.out) / MADE_FROM).read_text() == _digest(inputs)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, InvalidInput):
         return False
 
 
 def _digest(inputs: ReconstructInputs) -> str:
-    """Of what the job says, and of robots that are described beside it."""
+    """Of what the job says, of robots that are described beside it, and of the tools that it names.
+
+    Raises `InvalidInput` for a tool that is not there.
+    """
+    from real2sim.build import BuildSettings, tools_digest
     from real2sim.robots import known_robots
 
-    return content_address([inputs.model_dump(mode="json"), [robot.source for robot in known_robots()]])
+    tools = tools_digest(BuildSettings(**inputs.settings.model_dump()))
+    return content_address([inputs.model_dump(mode="json"), [robot.source for robot in known_robots()], tools])
 
 
 STEP = Step("reconstruct", ReconstructInputs, reconstruct, intact, needs=Queue.GPU)

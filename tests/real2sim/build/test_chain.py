@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, InvalidInput, Source
-from real2sim.build import BuildSettings, build_twin, chain
+from real2sim.build import BuildSettings, build_twin, chain, tools_digest
 from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.cameras.gates import Gate
 from real2sim.frames import MemoryFrames
@@ -47,6 +47,7 @@ def an_episode(frames: int = 20) -> Episode:
         (lambda e: an_episode(5), "5 frames"),
         (lambda e: replace(e, robot="widowx"), "no model of a 'widowx'"),
         (lambda e: replace(e, cameras={}), "needs the films"),
+        (lambda e: replace(e, cameras={"exterior_1": MemoryFrames(FILM)}), "has no wrist camera"),
         (
             lambda e: replace(e, cameras={**e.cameras, "wrist": MemoryFrames(FILM[:, :12])}),
             "exterior_1 40x24, wrist 40x12",
@@ -65,7 +66,7 @@ def test_an_episode_that_no_twin_can_be_made_of_is_refused_with_one_line(
 def test_a_camera_that_was_knocked_refuses_the_twin_at_once(tmp_path: Path) -> None:
     film = np.kron(np.random.default_rng(0).integers(0, 256, (12, 20, 3)), np.ones((2, 2, 1))).astype(np.uint8)
     frames = np.stack([np.roll(film, 6 * (t >= 10), axis=1) for t in range(20)])
-    episode = replace(an_episode(), cameras={"exterior_1": MemoryFrames(frames)})
+    episode = replace(an_episode(), cameras={"exterior_1": MemoryFrames(frames), "wrist": MemoryFrames(frames)})
     built = build_twin(episode, tmp_path)
     assert not built.accepted
     assert "exterior_1 moved" in built.reason
@@ -125,6 +126,50 @@ def test_what_the_dataset_says_of_actions_and_cameras_belongs_to_the_key() -> No
 def test_a_focal_length_of_a_camera_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"of 'wirst'.* only exterior_1, wrist"):
         build_twin(an_episode(), tmp_path, BuildSettings(focals=(("wirst", 100.0),)))
+
+
+def test_a_pose_of_a_camera_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"a pose is given of 'wirst'.* only exterior_1, wrist"):
+        build_twin(an_episode(), tmp_path, BuildSettings(calibration={"wirst": {}}))
+    with pytest.raises(InvalidInput, match="calibration are no cameras"):
+        build_twin(an_episode(), tmp_path, BuildSettings(calibration={"wrist": {"fx": 100.0}}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"segmenter": "nowhere"}, r"nowhere/owlv2 has no config\.json"),
+        ({"engine": "nerfstudio"}, "there is no ns-train"),
+    ],
+)
+def test_a_tool_that_is_missing_is_said_at_once(
+    asked: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREAMARENA_NERFSTUDIO", str(tmp_path))
+    with pytest.raises(InvalidInput, match=message):
+        build_twin(an_episode(), tmp_path / "twin", BuildSettings(**asked))  # type: ignore[arg-type]
+    assert not (tmp_path / "twin").exists()
+
+
+def test_other_weights_in_a_segmenters_folder_are_another_tool(tmp_path: Path) -> None:
+    for name in ("owlv2", "sam2"):
+        (tmp_path / name).mkdir()
+        for file in ("config.json", "model.safetensors"):
+            (tmp_path / name / file).write_text("{}")
+    settings = BuildSettings(segmenter=str(tmp_path))
+    before = tools_digest(settings)
+    assert tools_digest(settings) == before != tools_digest(BuildSettings())
+    (tmp_path / "sam2" / "model.safetensors").write_text("other")
+    assert tools_digest(settings) != before
+
+
+def test_a_build_of_another_episode_leaves_nothing_of_the_twin_before(tmp_path: Path) -> None:
+    Ledger(tmp_path, "one", print, leaves=("twin.json",))
+    (tmp_path / "twin.json").write_text("{}")
+    Ledger(tmp_path, "one", print, leaves=("twin.json",))
+    assert (tmp_path / "twin.json").exists()
+    Ledger(tmp_path, "another", print, leaves=("twin.json", "report.json"))
+    assert not (tmp_path / "twin.json").exists()
 
 
 def test_the_engine_of_the_settings_fits_the_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
