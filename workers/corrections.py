@@ -47,8 +47,7 @@ def recorded_path(twin: Twin, episode: Episode) -> TwinPath:
     from real2sim.twin.enact import carried_out, commands_of
     from real2sim.twin.pictures import kinematics_of
 
-    if episode.id != twin.beginning.episode_id or abs(episode.fps - twin.beginning.fps) > 1e-6:
-        raise InvalidInput(f"the twin is of episode {twin.beginning.episode_id}, not of {episode.id}")
+    twin.beginning.check(episode)
     told, gripper = commands_of(episode)
     poses = kinematics_of(twin).forward(told)
     return TwinPath(carried_out(twin, told, gripper), poses, gripper, f"episode {episode.id}")

@@ -13,7 +13,7 @@ import pytest
 
 from arena.contracts import ActionSpace, Episode, InvalidInput
 from arena.episodes.lerobot_writer import LeRobotWriter
-from real2sim.twin.bundle import load_twin, save_twin
+from real2sim.twin.bundle import save_twin
 from tests.real2sim.twin.small import make_small_twin
 from tests.workers.dots import write_dataset
 from workers.cli import main
@@ -61,13 +61,21 @@ def test_a_suite_is_made_and_policies_are_compared_in_it(
         ("twin build nowhere --out OUT --filmed-as wide", "is no shape"),
         ("twin build nowhere --out OUT --focal wrist", "is no focal length"),
         ("twin build nowhere --out OUT --generator blocks", "needs the masks of a segmenter"),
+        ("twin build nowhere --out OUT --cameras TWIN/twin.json", "tells of no cameras"),
+        ("twin build nowhere --out OUT --seed -1", "--seed -1 is no seed"),
         ("twin view nowhere", "holds no twin"),
+        ("twin view TWIN --port 700000", "700000 is no port"),
+        ("twin view TWIN --host 192.0.2.1", "192.0.2.1 is no address of this machine"),
         ("twin perturb TWIN --out OUT --axes colour", "no axis 'colour'"),
         ("twin perturb TWIN --out OUT --each 0", "at least one"),
         ("twin perturb TWIN --out OUT --strength 2", "between 0 and 1"),
+        ("twin perturb TWIN --out OUT --seed -1", "is no seed"),
+        ("twin perturb TWIN --out TWIN", "holds twins already"),
         ("twin rollout nowhere --policies hold --out OUT", "holds no twin"),
         ("twin rollout TWIN --policies hodl --out OUT", "unknown policy 'hodl'"),
         ("twin rollout TWIN --policies hold --out OUT --judge nobody", "no judge 'nobody'"),
+        ("twin rollout TWIN --policies hold --out OUT --seeds 0", "at least one seed"),
+        ("twin rollout TWIN --policies hold --out OUT --batch 0", "one trial a batch"),
         ("twin replay TWIN nowhere --out OUT/film.mp4", "nowhere does not exist"),
     ],
 )
@@ -124,33 +132,55 @@ def test_a_twin_is_made_by_a_job_once_and_again_when_it_is_gone(
         run_jobs([lost], STEPS, context)
 
 
+def recorded(data: Path, size: tuple[int, int], names: tuple[str, ...], fps: float = 5.0, robot: str = "panda") -> Path:
+    """A dataset that has the small twin's episode."""
+    from real2sim.robot import PandaKinematics
+
+    joints = make_small_twin().beginning.joint_position + np.linspace(0, 0.1, 9)[:, None]
+    writer = LeRobotWriter(
+        data, fps=fps, cameras=dict.fromkeys(names, size), robot=robot, action_space=ActionSpace.JOINT_POSITION
+    )
+    film = np.random.default_rng(0).integers(0, 256, (9, *size, 3), dtype=np.uint8)
+    writer.add_episode(
+        "episode-1", frames=dict.fromkeys(names, film), cartesian_position=PandaKinematics().forward(joints),
+        gripper_position=np.zeros((9, 1)), joint_position=joints,
+        action=np.concatenate([joints, np.zeros((9, 1))], axis=1), instruction="go", success=True, task="",
+        metadata={},
+    )  # fmt: skip
+    writer.finish()
+    return data
+
+
 def test_an_episode_is_replayed_in_its_twin_whatever_the_size_of_its_films(
     twin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from real2sim.robot import PandaKinematics
-
-    home = load_twin(twin).beginning.joint_position
-    joints = home + np.linspace(0, 0.1, 9)[:, None]
     for size in ((30, 40), (60, 80)):
-        data = tmp_path / f"{size[0]}"
-        names = ("exterior_1", "wrist")
-        writer = LeRobotWriter(
-            data, fps=5.0, cameras=dict.fromkeys(names, size), robot="panda", action_space=ActionSpace.JOINT_POSITION
-        )
-        film = np.random.default_rng(0).integers(0, 256, (9, *size, 3), dtype=np.uint8)
-        writer.add_episode(
-            "episode-1", frames=dict.fromkeys(names, film), cartesian_position=PandaKinematics().forward(joints),
-            gripper_position=np.zeros((9, 1)), joint_position=joints,
-            action=np.concatenate([joints, np.zeros((9, 1))], axis=1), instruction="go", success=True, task="",
-            metadata={},
-        )  # fmt: skip
-        writer.finish()
+        data = recorded(tmp_path / f"{size[0]}", size, ("exterior_1", "wrist"))
         out = tmp_path / f"{size[0]}.mp4"
         assert main(f"twin replay {twin} {data} --out {out} --json".split()) == 0
         found = json.loads(capsys.readouterr().out)
         assert found["reached_mm"] < 50
         assert sorted(found["cameras"]) == ["exterior_1", "wrist"]
         assert out.stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("film", "names", "fps", "robot", "message"),
+    [
+        ("film.mp4", ("other",), 5.0, "panda", "has none of the twin's cameras (exterior_1, wrist), only other"),
+        ("film.mp4", ("wrist",), 10.0, "panda", "(panda, 5 frames a second), not of episode-1 (panda, 10)"),
+        ("film.mp4", ("wrist",), 5.0, "sawyer", "not of episode-1 (sawyer, 5)"),
+        ("film", ("wrist",), 5.0, "panda", "give one that ends in .mp4"),
+    ],
+)
+def test_another_recording_is_not_replayed(
+    film: str, names: tuple[str, ...], fps: float, robot: str, message: str, twin: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data = recorded(tmp_path / "data", (30, 40), names, fps, robot)
+    assert main(f"twin replay {twin} {data} --out {tmp_path / film}".split()) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / film).exists()
 
 
 def test_what_a_build_takes_by_default_is_what_the_command_line_takes() -> None:
@@ -166,6 +196,6 @@ def test_settings_of_a_twin_survive_a_message() -> None:
     """And are all that a build takes."""
     from real2sim.build import BuildSettings
 
-    settings = BuildSettings(seed=3, focals=(("wrist", 183.0),))
+    settings = BuildSettings(seed=3, focals=(("wrist", 183.0),), calibration={"wrist": {"fx": 183.0, "width": 320}})
     sent = TwinSettings.model_validate_json(TwinSettings(**asdict(settings)).model_dump_json())
     assert BuildSettings(**sent.model_dump()) == settings

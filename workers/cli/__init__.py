@@ -64,7 +64,10 @@ def parse(arguments: Sequence[str]) -> Command:
         if exit.code in (0, None):
             raise
         raise DreamarenaError(_one_line(complaint.getvalue())) from None
-    return cast(Command, getattr(parsed, "command", parsed))
+    command = cast(Command, getattr(parsed, "command", parsed))
+    if (seed := getattr(command, "seed", 0)) < 0:  # Of any command: what draws with it would say so, in its own words.
+        raise DreamarenaError(f"--seed {seed} is no seed: give 0 or more")
+    return command
 
 
 def _run(command: Command) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -44,6 +45,9 @@ class Build:
     filmed_as: str | None = None
     """Shape of the pictures before they were resized, as in `16:9`, where that changed it and the dataset does not say
     so itself: their pixels are not square then."""
+    cameras: Path | None = None
+    """A JSON file of cameras whose poses are known, by their names; docs/twins.md has an example. Each is checked, and
+    searched for where the films contradict it."""
     segmenter: Path | None = None
     """A folder of `owlv2/` and `sam2/` (as `save_pretrained` writes them): what the instruction names is then found by
     masks, and called by its name."""
@@ -71,6 +75,7 @@ class Build:
             generator=self.generator or "",
             focals=tuple(_focal(each) for each in self.focal),
             filmed_as=None if self.filmed_as is None else _shape(self.filmed_as),
+            calibration={} if self.cameras is None else _calibration(self.cameras),
         )
         episode = chosen_episode(session.context.workshop.episodes(self.episodes), self.episode, self.episodes)
         inputs = ReconstructInputs(
@@ -93,6 +98,18 @@ def _focal(text: str) -> tuple[str, float]:
     if not name or not 0 < value < float("inf"):
         raise InvalidInput(f"--focal {text} is no focal length: give a camera and its pixels, as in wrist=183")
     return name, value
+
+
+def _calibration(file: Path) -> dict[str, Any]:
+    from real2sim.camera import CALIBRATION, calibrated
+
+    try:
+        told = json.loads(file.read_text())
+        calibrated({CALIBRATION: told})
+    except (ValueError, InvalidInput) as error:
+        raise InvalidInput(f"{file} tells of no cameras: {error}") from error
+    assert isinstance(told, dict)
+    return told
 
 
 def _shape(text: str) -> float:

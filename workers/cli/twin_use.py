@@ -62,6 +62,7 @@ class Replay:
     def run(self, session: Session) -> Answer:
         import numpy as np
 
+        from arena.contracts import InvalidInput
         from arena.episodes.encode import write_video
         from arena.metrics import psnr, ssim
         from real2sim.build.verify import drive
@@ -73,13 +74,15 @@ class Replay:
         episode = chosen_episode(
             session.context.workshop.episodes(self.episodes), twin.beginning.episode_id, self.episodes
         )
+        twin.beginning.check(episode)
+        if self.out.suffix != ".mp4":
+            raise InvalidInput(f"{self.out} is no film's name: give one that ends in .mp4")
+        if not (shared := [name for name in twin.cameras if name in episode.cameras]):
+            films = ", ".join(sorted(episode.cameras))
+            raise InvalidInput(f"{episode.id} has none of the twin's cameras ({', '.join(twin.cameras)}), only {films}")
         driven = drive(twin, episode)
         # A twin of several episodes may have smaller cameras than their films are.
-        real = {
-            name: resize(episode.cameras[name].read(), frames.shape[1:3])
-            for name, frames in driven.frames.items()
-            if name in episode.cameras
-        }
+        real = {name: resize(episode.cameras[name].read(), driven.frames[name].shape[1:3]) for name in shared}
         film = np.concatenate([side_by_side(real), side_by_side({name: driven.frames[name] for name in real})], axis=1)
         write_video(self.out, film, episode.fps)
         cameras = {
@@ -118,10 +121,13 @@ class Rollout:
     """Print JSON and nothing else on stdout."""
 
     def run(self, session: Session) -> Answer:
+        from arena.contracts import InvalidInput
         from real2sim.twin.suite import partners
         from real2sim.twin.world import TwinWorld
         from workers.twins import judged, report_changes, roll_out, save_films
 
+        if self.seeds < 1 or self.batch < 1:
+            raise InvalidInput(f"give at least one seed and one trial a batch, not {self.seeds} and {self.batch}")
         context = session.context
         factories = [context.workshop.policy(spec) for spec in self.policies]
         judge = None if self.judge is None else _judge(self.judge, self.seed, session)
