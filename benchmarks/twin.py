@@ -94,7 +94,7 @@ def measured(folder: Path, truth: KnownTruth) -> dict[str, Any]:
 
 def build_one(seed: int, frames: int, fault: str | None) -> dict[str, Any]:
     """What a scene's twin is wrong by, or what was made of a wrong recording of it."""
-    from real2sim.build import build_twin
+    from real2sim.reconstruct import build_twin
     from real2sim.truth import FAULTS, make_truth
 
     truth = make_truth(seed, frames)

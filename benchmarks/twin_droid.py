@@ -33,8 +33,8 @@ def build(data: Path, id: str, out: Path) -> dict[str, Any]:
     import numpy as np
 
     from arena.episodes.ingest import ingest
-    from real2sim.build.chain import build_twin
     from real2sim.mount import mount_poses
+    from real2sim.reconstruct.chain import build_twin
     from real2sim.robot import ArmKinematics
     from real2sim.robots import robot_named
 

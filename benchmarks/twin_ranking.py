@@ -139,7 +139,7 @@ def twins(options: Options) -> dict[str, Any]:
 
 
 def build_some(options: Options, keys: Sequence[str]) -> dict[str, Any]:
-    from real2sim.build.verify import picture_of
+    from real2sim.reconstruct.verify import picture_of
     from real2sim.rig.rehearse import rehearse
     from real2sim.rig.scene import replays_of, twin_of
     from real2sim.twin.bundle import save_twin

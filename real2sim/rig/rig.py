@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from arena.contracts import ActionSpace, Episode, FloatArray, Frames, InvalidInput
-from real2sim.build.dress import look_of
-from real2sim.build.freespace import robot_depths
-from real2sim.build.ledger import Ledger, episode_key
-from real2sim.build.posed import MOSTLY_FREE, PLATE_FRAMES
-from real2sim.build.scene import fit_here, fit_scene, prepare, scene_gate
 from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras.exterior import check_exterior, farthest, recorded, solve_exterior
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate, steadiness
 from real2sim.cameras.plate import Plate
 from real2sim.frames import spread_over
 from real2sim.mount import WRIST, mount_poses, wrist_camera_at
+from real2sim.reconstruct.dress import look_of
+from real2sim.reconstruct.freespace import robot_depths
+from real2sim.reconstruct.ledger import Ledger, episode_key
+from real2sim.reconstruct.posed import MOSTLY_FREE, PLATE_FRAMES
+from real2sim.reconstruct.scene import fit_here, fit_scene, prepare, scene_gate
 from real2sim.rig.pool import pooled
 from real2sim.rig.sights import Sight, spot
 from real2sim.robot import ArmKinematics

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from arena.contracts import Episode, FloatArray, InvalidInput
-from real2sim.build.scene import things_points
-from real2sim.build.verify import Replay, replay
 from real2sim.mount import WRIST
+from real2sim.reconstruct.scene import things_points
+from real2sim.reconstruct.verify import Replay, replay
 from real2sim.rig.rig import Rig
 from real2sim.rig.shapes import Outlined, patch, placed
 from real2sim.rig.shapes import outline as outline_of

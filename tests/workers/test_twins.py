@@ -94,7 +94,7 @@ def test_a_twin_is_made_by_a_job_once_and_again_when_it_is_gone(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which gates it passes belongs to tests of `real2sim`: here a twin that takes no time."""
-    from real2sim import build
+    from real2sim import reconstruct as build
     from real2sim.cameras.gates import Gate
 
     made: list[str] = []
@@ -184,7 +184,7 @@ def test_another_recording_is_not_replayed(
 
 
 def test_what_a_build_takes_by_default_is_what_the_command_line_takes() -> None:
-    from real2sim.build import BuildSettings
+    from real2sim.reconstruct import BuildSettings
     from workers.cli.twin import Build
 
     line, settings = Build(Path("a"), Path("b")), BuildSettings()
@@ -194,7 +194,7 @@ def test_what_a_build_takes_by_default_is_what_the_command_line_takes() -> None:
 
 def test_settings_of_a_twin_survive_a_message() -> None:
     """And are all that a build takes."""
-    from real2sim.build import BuildSettings
+    from real2sim.reconstruct import BuildSettings
 
     settings = BuildSettings(seed=3, focals=(("wrist", 183.0),), calibration={"wrist": {"fx": 183.0, "width": 320}})
     sent = TwinSettings.model_validate_json(TwinSettings(**asdict(settings)).model_dump_json())

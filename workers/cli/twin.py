@@ -19,7 +19,7 @@ from workers.cli.twin_correct import Correct
 from workers.cli.twin_use import Agree, Perturb, Replay, Rollout, View, chosen_episode
 
 if TYPE_CHECKING:
-    from real2sim.build import Built
+    from real2sim.reconstruct import Built
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Build:
 
     def run(self, session: Session) -> Answer:
         from arena.rollout import code_version
-        from real2sim.build import BuildSettings, read_report
+        from real2sim.reconstruct import BuildSettings, read_report
         from workers.evaluation import Dataset
         from workers.jobs import Request
         from workers.steps.reconstruct import ReconstructInputs, TwinSettings

@@ -65,7 +65,7 @@ class Replay:
         from arena.contracts import InvalidInput
         from arena.episodes.encode import write_video
         from arena.metrics import psnr, ssim
-        from real2sim.build.verify import drive
+        from real2sim.reconstruct.verify import drive
         from real2sim.twin.bundle import load_twin
         from workers.twins import side_by_side
         from worldmodels.latents import resize

@@ -15,7 +15,7 @@ MADE_FROM = "made_from.sha256"
 
 
 class TwinSettings(Inputs):
-    """`real2sim.build.BuildSettings`, as a message carries them."""
+    """`real2sim.reconstruct.BuildSettings`, as a message carries them."""
 
     wrist_frames: int
     steps: int
@@ -40,7 +40,7 @@ class ReconstructInputs(Inputs):
 
 def reconstruct(inputs: ReconstructInputs, context: Context) -> Json:
     """Make the twin, or go on with it; a twin that fails a gate is refused, which is a result. `out` has the report."""
-    from real2sim.build import BuildSettings, build_twin
+    from real2sim.reconstruct import BuildSettings, build_twin
 
     found = [episode for episode in inputs.dataset.episodes(context) if episode.id == inputs.episode]
     if not found:
@@ -73,7 +73,7 @@ def _digest(inputs: ReconstructInputs) -> str:
 
     Raises `InvalidInput` for a tool that is not there.
     """
-    from real2sim.build import BuildSettings, tools_digest
+    from real2sim.reconstruct import BuildSettings, tools_digest
     from real2sim.robots import known_robots
 
     tools = tools_digest(BuildSettings(**inputs.settings.model_dump()))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from real2sim.build import scene
 from real2sim.camera import Camera
+from real2sim.reconstruct import scene
 from real2sim.silhouette import looking_at
 from real2sim.splats.device import splat_device
 from real2sim.splats.gaussians import Gaussians

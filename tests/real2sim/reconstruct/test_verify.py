@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, Source
-from real2sim.build.verify import drive
+from real2sim.reconstruct.verify import drive
 from real2sim.robot import PandaKinematics
 from real2sim.twin.control import respond
 from tests.real2sim.twin.small import HOME, make_small_twin

@@ -12,20 +12,20 @@ import numpy as np
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from arena.episodes.atomic import atomic_write
-from real2sim.build.dress import dressed
-from real2sim.build.freespace import lowest_reached, robot_depths
-from real2sim.build.ledger import Ledger, Refused, episode_key
-from real2sim.build.naming import named_in
-from real2sim.build.posed import Footage, posed_views
-from real2sim.build.posing import CameraStages
-from real2sim.build.scene import Prepared, fit_here, fit_scene, fit_there, prepare, scene_gate
-from real2sim.build.settings import NERFSTUDIO, BuildSettings
-from real2sim.build.tools import check_tools, tools_digest
-from real2sim.build.verify import drive, picture_of, replay
 from real2sim.camera import Camera, calibrated, camera_facts, camera_of
 from real2sim.cameras.exterior import recorded
 from real2sim.cameras.gates import Gate
 from real2sim.mount import WRIST
+from real2sim.reconstruct.dress import dressed
+from real2sim.reconstruct.freespace import lowest_reached, robot_depths
+from real2sim.reconstruct.ledger import Ledger, Refused, episode_key
+from real2sim.reconstruct.naming import named_in
+from real2sim.reconstruct.posed import Footage, posed_views
+from real2sim.reconstruct.posing import CameraStages
+from real2sim.reconstruct.scene import Prepared, fit_here, fit_scene, fit_there, prepare, scene_gate
+from real2sim.reconstruct.settings import NERFSTUDIO, BuildSettings
+from real2sim.reconstruct.tools import check_tools, tools_digest
+from real2sim.reconstruct.verify import drive, picture_of, replay
 from real2sim.robots import robot_named
 from real2sim.splats.fit import Progress
 from real2sim.splats.gaussians import Gaussians

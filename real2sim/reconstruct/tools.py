@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from real2sim.build.settings import NERFSTUDIO, BuildSettings
+from real2sim.reconstruct.settings import NERFSTUDIO, BuildSettings
 from real2sim.segment.models import weights_in
 from real2sim.splats.splatfacto import commands
 from real2sim.twin.generated import find_generator, version_of

@@ -14,9 +14,9 @@ import numpy as np
 
 from arena.contracts import Episode
 from arena.episodes.atomic import atomic_write
-from real2sim.build.settings import FILMED_AS
 from real2sim.camera import CALIBRATION
 from real2sim.cameras.gates import Gate
+from real2sim.reconstruct.settings import FILMED_AS
 from real2sim.robots import robot_named
 
 KEY = "key.txt"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from arena.contracts import Episode, Source
-from real2sim.build.dress import dressed, sampled
 from real2sim.camera import Camera
 from real2sim.frames import MemoryFrames
+from real2sim.reconstruct.dress import dressed, sampled
 from real2sim.robot import PandaKinematics
 from real2sim.silhouette import looking_at
 from real2sim.twin.bundle import Twin

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from arena.contracts import FloatArray
-from real2sim.build.handled import handled_places
-from real2sim.build.moved import Changes, Moved
 from real2sim.camera import Camera
+from real2sim.reconstruct.handled import handled_places
+from real2sim.reconstruct.moved import Changes, Moved
 from real2sim.silhouette import looking_at
 from real2sim.twin.support import SupportPlane
 

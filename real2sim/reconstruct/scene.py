@@ -10,8 +10,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from arena.contracts import FloatArray
-from real2sim.build.freespace import before_robot, behind_workspace
 from real2sim.cameras.gates import Gate
+from real2sim.reconstruct.freespace import before_robot, behind_workspace
 from real2sim.robot_kind import Robot
 from real2sim.splats.device import splat_device
 from real2sim.splats.fit import FitSettings, Progress, fit, psnr_of

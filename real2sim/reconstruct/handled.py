@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import center_of_mass, label
 
 from arena.contracts import FloatArray
-from real2sim.build.moved import Moved
+from real2sim.reconstruct.moved import Moved
 from real2sim.splats.planar import plane_grid
 from real2sim.twin.support import SupportPlane
 

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.contracts import Episode, FloatArray, Frames
-from real2sim.build.gripper import THINGS, GripperFilm, Handling
-from real2sim.build.handled import handled_places
-from real2sim.build.moved import Changes, Moved, ball_in
 from real2sim.camera import Camera
 from real2sim.cameras.exterior import farthest
 from real2sim.frames import spread_over
 from real2sim.mount import WRIST, flange_poses, mount_poses, wrist_camera_at
+from real2sim.reconstruct.gripper import THINGS, GripperFilm, Handling
+from real2sim.reconstruct.handled import handled_places
+from real2sim.reconstruct.moved import Changes, Moved, ball_in
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette

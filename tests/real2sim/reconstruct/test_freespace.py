@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from real2sim.build.freespace import lowest_reached
 from real2sim.mount import mount_poses
+from real2sim.reconstruct.freespace import lowest_reached
 from real2sim.robot import PandaKinematics
 from real2sim.twin.table import TableSettings
-from tests.real2sim.build.test_chain import an_episode
+from tests.real2sim.reconstruct.test_chain import an_episode
 
 
 def test_no_table_is_higher_than_the_fingertips_reached() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from real2sim.build.gripper import GripperFilm, Handling
+from real2sim.reconstruct.gripper import GripperFilm, Handling
 
 WIDTH, HEIGHT, LENGTH = 160, 96, 40
 

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import Episode, Frames
 from arena.metrics import psnr, ssim
-from real2sim.build.dress import sampled
 from real2sim.mount import flange_poses
+from real2sim.reconstruct.dress import sampled
 from real2sim.twin.bundle import Twin
 from real2sim.twin.enact import carried_out, commands_of
 from real2sim.twin.pictures import Instant, TwinPictures, kinematics_of

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from arena.contracts import ActionChunk, ActionSpace, Episode, InvalidInput, Source
-from real2sim.build import BuildSettings, build_twin, chain, tools_digest
-from real2sim.build.ledger import Ledger, Refused, episode_key
 from real2sim.cameras.gates import Gate
 from real2sim.frames import MemoryFrames
+from real2sim.reconstruct import BuildSettings, build_twin, chain, tools_digest
+from real2sim.reconstruct.ledger import Ledger, Refused, episode_key
 from real2sim.twin.objects import TwinObject
 from real2sim.twin.physics import Settled
 from tests.real2sim.twin.small import make_small_twin

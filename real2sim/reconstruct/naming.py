@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from real2sim.build.settings import BuildSettings
 from real2sim.frames import spread_over
+from real2sim.reconstruct.settings import BuildSettings
 from real2sim.segment.nouns import nouns_of
 from real2sim.splats.views import View
 from real2sim.twin.generated import find_generator

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.contracts import Episode, Frames, InvalidInput
-from real2sim.build.gripper import GripperFilm
 from real2sim.frames import spread_over
 from real2sim.mount import WRIST
+from real2sim.reconstruct.gripper import GripperFilm
 from real2sim.robot_parts import RGB
 from real2sim.twin.bundle import Twin
 from real2sim.twin.color import fit_color_response

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from arena.contracts import Episode, FloatArray, InvalidInput
-from real2sim.build.ledger import Ledger, Refused
-from real2sim.build.settings import BuildSettings
 from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras import solve_exterior
 from real2sim.cameras.exterior import RobotUnseen, check_exterior
@@ -30,6 +28,8 @@ from real2sim.cameras.matching import match_frames
 from real2sim.cameras.rotations import rotation_residuals
 from real2sim.frames import spread_over
 from real2sim.mount import WRIST, mount_poses
+from real2sim.reconstruct.ledger import Ledger, Refused
+from real2sim.reconstruct.settings import BuildSettings
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 

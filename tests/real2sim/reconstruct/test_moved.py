@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from arena.contracts import FloatArray, Frames
-from real2sim.build.moved import Changes, Moved
 from real2sim.camera import Camera
+from real2sim.reconstruct.moved import Changes, Moved
 from real2sim.silhouette import looking_at
 
 WIDTH, HEIGHT, LENGTH = 96, 64, 30

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from arena.contracts import InvalidInput
-from real2sim.build.naming import named_in
-from real2sim.build.scene import scene_gate
-from real2sim.build.settings import BuildSettings
+from real2sim.reconstruct.naming import named_in
+from real2sim.reconstruct.scene import scene_gate
+from real2sim.reconstruct.settings import BuildSettings
 from real2sim.truth import make_truth
 from real2sim.twin.support import SupportPlane
 

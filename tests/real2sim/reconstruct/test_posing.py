@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from arena.contracts import InvalidInput
-from real2sim.build import posing
-from real2sim.build.ledger import Ledger, Refused
-from real2sim.build.posing import CameraStages
-from real2sim.build.settings import BuildSettings
 from real2sim.camera import CALIBRATION, Camera, calibrated, camera_facts
 from real2sim.cameras.exterior import ExteriorFit, RobotUnseen
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate
 from real2sim.cameras.handeye import check_hand_eye
 from real2sim.cameras.matching import Matches
 from real2sim.frames import MemoryFrames
+from real2sim.reconstruct import posing
+from real2sim.reconstruct.ledger import Ledger, Refused
+from real2sim.reconstruct.posing import CameraStages
+from real2sim.reconstruct.settings import BuildSettings
 from real2sim.truth import make_truth
 from tests.real2sim.cameras.test_handeye import FOCAL, flange_path, hand_eye, seen
 
