@@ -26,8 +26,7 @@ def clustered_errors(slope: FloatArray, off: FloatArray, frames: NDArray[np.int6
     """Standard errors `(P,)` by a sandwich clustered by frame: what a frame's matches share is its pose's error.
 
     `slope` `(N, K, P)` is how the residuals `off` `(N, K)` of `N` matches between `frames` `(N, 2)` move with the
-    parameters. Infinite where the matches are too few, or leave a
-    direction open.
+    parameters. Infinite where the matches are too few or leave a direction open.
     """
     if len(off) < LEAST_RESIDUALS * slope.shape[2] or not np.isfinite(slope).all():
         return np.full(slope.shape[2], np.inf)

@@ -104,11 +104,10 @@ def _calibration(file: Path) -> dict[str, Any]:
     from real2sim.camera import CALIBRATION, calibrated
 
     try:
-        told = json.loads(file.read_text())
+        told = dict(json.loads(file.read_text()))
         calibrated({CALIBRATION: told})
-    except (ValueError, InvalidInput) as error:
+    except (TypeError, ValueError, InvalidInput) as error:
         raise InvalidInput(f"{file} tells of no cameras: {error}") from error
-    assert isinstance(told, dict)
     return told
 
 
