@@ -34,6 +34,9 @@ LEAST_EPIPOLAR = 0.14
 """Of six known scenes the least is 0.37, of eight wrong recordings of two of them the most is 0.12."""
 LEAST_OF_BEST = 0.7
 """Of what the best camera near a given one explains. With exact features a camera 5 mm or 0.5 degrees off has 0.7."""
+MOST_ROTATION_RESIDUAL = 1.2
+"""Degrees. Right wrist cameras have 0.3 to 0.5 (known truth, 160 columns) and 0.5 to 0.9 (DROID); one that was wrong by
+41 mm had 1.5."""
 MOST_HAND_EYE_ERROR = 0.005
 """Metres."""
 
@@ -162,6 +165,17 @@ def given_hand_eye_gate(given: HandEye, near: HandEye) -> Gate:
 def unmatched_gate(error: InvalidInput) -> Gate:
     """That of a wrist film whose frames share too little."""
     return Gate("camera wrist", EPIPOLAR, 0.0, LEAST_EPIPOLAR, False, str(error))
+
+
+def rotation_gate(degrees: float | None) -> Gate:
+    """Whether pairs of frames, each by itself, turned as a wrist camera there does; None where no pair tells.
+
+    A wrong one may have as many features at its epipolar lines as the right one, where most of what it sees is moved.
+    """
+    value = 0.0 if degrees is None else degrees
+    reason = "" if value <= MOST_ROTATION_RESIDUAL else "the film turns otherwise than the wrist camera that was found"
+    metric = "rotation residual of pairs of frames, degrees"
+    return Gate("camera wrist", metric, value, MOST_ROTATION_RESIDUAL, not reason, reason)
 
 
 def hand_eye_gate(fit: HandEye) -> Gate:

@@ -18,13 +18,14 @@ from real2sim.cameras.gates import (
     given_gate,
     given_hand_eye_gate,
     hand_eye_gate,
+    rotation_gate,
     silhouette_gate,
     steadiness,
     unmatched_gate,
     unseen_gate,
 )
 from real2sim.cameras.handeye import HandEye, check_hand_eye, solve_hand_eye
-from real2sim.cameras.matching import match_frames
+from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.rotations import rotation_residuals
 from real2sim.frames import spread_over
 from real2sim.mount import WRIST, mount_poses
@@ -33,6 +34,8 @@ from real2sim.reconstruct.settings import BuildSettings
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 
+ATTEMPTS = 3
+"""Searches for the wrist camera, at most."""
 LENS_UNLIKE = 0.1
 """Of a focal length: cameras of one kind are found with lenses more alike than that, or one of them is wrong."""
 MOST_MATCHED = 200
@@ -149,7 +152,6 @@ class CameraStages:
         height, width = film.shape[1:3]
         robot = robot_named(self._episode.robot)
         poses = mount_poses(np.asarray(self._episode.joint_position)[rows], ArmKinematics(robot))
-        settings = self._settings
         matches = match_frames(film)
         try:
             known = calibrated_camera(self._episode, WRIST)
@@ -158,14 +160,31 @@ class CameraStages:
                 if (gate := given_hand_eye_gate(given, near)).passed:
                     return {**_wrist_facts(known, given, poses), "given": True}, [gate]
                 # As of static cameras: one that its dataset is wrong about is looked for.
-            focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
-            fit = solve_hand_eye(
-                matches, poses, width, height, seed=settings.seed, focal=focal, aspect=aspect, mounts=robot.mounts
-            )
+            return self._searched(matches, poses, width, height)
         except InvalidInput as error:
             return {"camera": None}, [unmatched_gate(error)]
-        camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
-        return _wrist_facts(camera, fit, poses), [epipolar_gate(fit), hand_eye_gate(fit)]
+
+    def _searched(
+        self, matches: Matches, poses: FloatArray, width: int, height: int
+    ) -> tuple[dict[str, Any], list[Gate]]:
+        """The wrist camera that a search finds. One that pairs of frames contradict is searched for again with another
+        seed, since a search can be lost, and the one that explains most is kept."""
+        settings, robot = self._settings, robot_named(self._episode.robot)
+        focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
+        tried: list[tuple[dict[str, Any], list[Gate]]] = []
+        for attempt in range(ATTEMPTS):
+            fit = solve_hand_eye(
+                matches, poses, width, height, seed=settings.seed + attempt, focal=focal, aspect=aspect,
+                mounts=robot.mounts,
+            )  # fmt: skip
+            camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
+            facts = _wrist_facts(camera, fit, poses)
+            tried.append(
+                (facts, [epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"]), hand_eye_gate(fit)])
+            )
+            if all(gate.passed for gate in tried[-1][1][:2]):
+                break
+        return max(tried, key=lambda each: each[1][0].value)
 
 
 def _wrist_facts(camera: Camera, fit: HandEye, poses: FloatArray) -> dict[str, Any]:
