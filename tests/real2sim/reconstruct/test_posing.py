@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from arena.contracts import InvalidInput
 from real2sim.camera import CALIBRATION, Camera, calibrated, camera_facts
 from real2sim.cameras.exterior import ExteriorFit, RobotUnseen
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate
-from real2sim.cameras.handeye import check_hand_eye
+from real2sim.cameras.handeye import HandEye, check_hand_eye
 from real2sim.cameras.matching import Matches
 from real2sim.frames import MemoryFrames
 from real2sim.reconstruct import posing
@@ -217,6 +218,35 @@ def test_a_wrist_camera_that_the_dataset_gives_is_used_where_the_film_bears_it_o
     found = cameras.wrist()
     away = np.linalg.norm(found.camera_to_base[:3, 3] - hand_eye()[:3, 3])
     assert (away == 0) if millimetres == 0 else (0 < away < 0.001), "a wrong one is looked for"
+
+
+@pytest.mark.parametrize("found_at", [0, 1, 3])
+def test_a_wrist_camera_that_pairs_of_frames_contradict_is_searched_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_at: int
+) -> None:
+    """As many of its features may be at their lines, where the search was lost."""
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange)
+    right = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
+    pose = hand_eye()
+    pose[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec([0.0, 0.2, 0.0]).as_matrix()
+    wrong = replace(right, camera_to_flange=pose, share=0.9 * right.share)
+    asked: list[int] = []
+
+    def solve(*_: Any, seed: int, **__: Any) -> HandEye:
+        asked.append(seed)
+        return right if seed == found_at else wrong
+
+    monkeypatch.setattr(posing, "match_frames", lambda film: matches)
+    monkeypatch.setattr(posing, "mount_poses", lambda *_: flange)
+    monkeypatch.setattr(posing, "solve_hand_eye", solve)
+    cameras, _ = stages(tmp_path, monkeypatch, {})
+    if found_at == posing.ATTEMPTS:
+        with pytest.raises(Refused, match="turns otherwise"):
+            cameras.wrist()
+    else:
+        np.testing.assert_allclose(cameras.wrist().camera_to_base, right.camera_to_flange)
+    assert asked == list(range(min(found_at + 1, posing.ATTEMPTS)))
 
 
 def test_a_calibration_that_is_none_is_refused() -> None:
