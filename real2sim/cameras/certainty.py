@@ -16,10 +16,14 @@ UNTOLD = 1e-12
 def covariance(normal: FloatArray) -> FloatArray:
     """`(P, P)`: the inverse of least squares' equations `(P, P)`. Infinite where they leave a direction open: a
     pseudoinverse would call what no measurement bears on perfectly known."""
-    scale = np.sqrt(np.diag(normal))
-    if not (scale > 0).all() or np.linalg.eigvalsh(normal / np.outer(scale, scale))[0] < UNTOLD:
+    diagonal = np.diag(normal)
+    if not (diagonal > 0).all():
         return np.full_like(normal, np.inf)
-    return np.asarray(np.linalg.inv(normal / np.outer(scale, scale)) / np.outer(scale, scale))
+    scale = np.sqrt(np.outer(diagonal, diagonal))
+    scaled = normal / scale
+    if np.linalg.eigvalsh(scaled)[0] < UNTOLD:
+        return np.full_like(normal, np.inf)
+    return np.asarray(np.linalg.inv(scaled) / scale)
 
 
 def clustered_errors(slope: FloatArray, off: FloatArray, frames: NDArray[np.int64]) -> FloatArray:

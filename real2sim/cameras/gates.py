@@ -53,13 +53,18 @@ class Gate:
     reason: str
 
     def facts(self) -> dict[str, Any]:
-        """As JSON, which has no infinity: None stands for it."""
-        return {**asdict(self), "value": self.value if math.isfinite(self.value) else None}
+        """As JSON."""
+        return {**asdict(self), "value": finite(self.value)}
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Gate:
         """The gate of `facts`."""
         return cls(**{**facts, "value": float("inf") if facts["value"] is None else facts["value"]})
+
+
+def finite(value: float) -> float | None:
+    """For JSON, which has no infinity: None stands for it."""
+    return value if math.isfinite(value) else None
 
 
 def steadiness(film: Frames, name: str) -> Gate:

@@ -94,8 +94,8 @@ def build_twin(
     """
     settings = settings or BuildSettings()
     episode = settings.told(episode)
+    _check(episode, settings)
     exterior = sorted(name for name in episode.cameras if name != WRIST)
-    _check(episode, exterior, settings)
     out.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(
         out,
@@ -125,10 +125,10 @@ def read_report(out: Path) -> Built:
         raise InvalidInput(f"{out / REPORT} is no report of a twin: {error}") from error
 
 
-def _check(episode: Episode, exterior: list[str], settings: BuildSettings) -> None:
+def _check(episode: Episode, settings: BuildSettings) -> None:
     check_tools(settings)
     robot_named(episode.robot)
-    if not exterior and WRIST not in episode.cameras:
+    if not episode.cameras:
         raise InvalidInput(f"{episode.id} has no camera: a twin needs the films of the episode")
     if WRIST not in episode.cameras:
         raise InvalidInput(f"{episode.id} has no wrist camera: static cameras alone do not show a scene's depth")

@@ -15,6 +15,7 @@ from real2sim.cameras.gates import (
     Gate,
     certainty_gate,
     epipolar_gate,
+    finite,
     given_gate,
     given_hand_eye_gate,
     hand_eye_gate,
@@ -133,7 +134,7 @@ class CameraStages:
         except RobotUnseen as unseen:
             # Another lens would not show it either.
             return {"camera": None, "shown": True}, [unseen_gate(unseen, name)]
-        facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": _told(fit.position_error)}
+        facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": finite(fit.position_error)}
         shown = silhouette_gate(fit, name)
         facts |= {"feature_share": fit.feature_share, "mask_iou": fit.mask_iou, "shown": shown.passed}
         return facts, [shown, certainty_gate(fit, name)]
@@ -179,10 +180,9 @@ class CameraStages:
             )  # fmt: skip
             camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
             facts = _wrist_facts(camera, fit, poses)
-            tried.append(
-                (facts, [epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"]), hand_eye_gate(fit)])
-            )
-            if all(gate.passed for gate in tried[-1][1][:2]):
+            borne_out = [epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
+            tried.append((facts, [*borne_out, hand_eye_gate(fit)]))
+            if all(gate.passed for gate in borne_out):
                 break
         return max(tried, key=lambda each: each[1][0].value)
 
@@ -194,11 +194,6 @@ def _wrist_facts(camera: Camera, fit: HandEye, poses: FloatArray) -> dict[str, A
         "rotation_residual_deg": float(np.degrees(np.median(turns))) if len(turns) else None,
         "share": fit.share,
         "median_pixels": fit.median_pixels,
-        "position_error": _told(fit.position_error),
-        "rotation_error": _told(fit.rotation_error),
+        "position_error": finite(fit.position_error),
+        "rotation_error": finite(fit.rotation_error),
     }
-
-
-def _told(value: float) -> float | None:
-    """For JSON, which has no infinity: None where a film does not tell."""
-    return value if np.isfinite(value) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from arena.episodes.atomic import file_sha256
 from real2sim.reconstruct.settings import NERFSTUDIO, BuildSettings
 from real2sim.segment.models import weights_in
 from real2sim.splats.splatfacto import commands
@@ -26,8 +27,7 @@ def tools_digest(settings: BuildSettings) -> str:
     `check_tools` does."""
     digest = hashlib.sha256()
     for file in weights_in(Path(settings.segmenter)) if settings.segmenter else ():
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+        digest.update(file_sha256(file).encode())
     if settings.generator:
         digest.update(version_of(settings.generator).encode())
     return digest.hexdigest()

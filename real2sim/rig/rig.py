@@ -31,7 +31,7 @@ from real2sim.robot_kind import Robot
 from real2sim.robots import robot_named
 from real2sim.silhouette import RobotSilhouette
 from real2sim.splats.gaussians import Gaussians
-from real2sim.splats.planar import pixel_rays, plane_texture
+from real2sim.splats.planar import pixel_rays, plane_depth, plane_texture
 from real2sim.splats.ply import read_ply, write_ply
 from real2sim.splats.start import start_from_points
 from real2sim.splats.views import View
@@ -95,8 +95,7 @@ class Rig:
             image = Image.fromarray(self.empty[name]).resize((width, height), Image.Resampling.BOX)
             small = camera.resized(width, height)
             rays, position = pixel_rays(small), small.camera_to_base[:3, 3]
-            towards = rays @ self.plane.normal
-            depth = (self.plane.height - position @ self.plane.normal) / np.where(towards < -1e-6, towards, np.nan)
+            depth = plane_depth(small, self.plane.normal, self.plane.height)
             points = position + np.nan_to_num(depth)[..., None] * rays
             on_table = np.isfinite(depth) & self.plane.covers(points.reshape(-1, 3)).reshape(depth.shape)
             found[name] = Backdrop(np.asarray(image), np.where(on_table, depth, np.inf))

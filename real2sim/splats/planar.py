@@ -27,14 +27,13 @@ class PlaneTexture:
     """The plane `normal . p = height` as all views see it from above, on a square grid of `spacing` m.
 
     `points` `(A, B, 3)` m of the base frame, `colors` `(A, B, 3)` in [0, 1]: medians over the views, so that what
-    stands in front in some has no say; NaN where fewer than two views see the plane. `corner` `(3,)` is `points[0, 0]`
-    and `axes` `(2, 3)` the grid's directions.
+    stands in front in some has no say; NaN where fewer than two views see the plane. `axes` `(2, 3)` are the grid's
+    directions.
     """
 
     normal: FloatArray
     height: float
     spacing: float
-    corner: FloatArray
     axes: FloatArray
     points: FloatArray
     colors: FloatArray
@@ -48,11 +47,10 @@ class PlaneTexture:
         """What each pixel would show of the plane with nothing before it: `(H, W)` m, its depth, and `(H, W, 3)`
         colour. Both are NaN where the grid has no such point, the colour also where that point was not seen."""
         rays, position = pixel_rays(camera), camera.camera_to_base[:3, 3]
-        towards = rays @ self.normal
-        depth = (self.height - position @ self.normal) / np.where(np.abs(towards) < 1e-6, 1e-6, towards)
-        cell = np.rint((position + depth[..., None] * rays - self.corner) @ self.axes.T / self.spacing)
+        depth = plane_depth(camera, self.normal, self.height)
+        cell = np.rint((position + depth[..., None] * rays - self.points[0, 0]) @ self.axes.T / self.spacing)
         size = np.array(self.colors.shape[:2])
-        inside = (depth > 0) & (cell >= 0).all(axis=-1) & (cell < size).all(axis=-1)
+        inside = (cell >= 0).all(axis=-1) & (cell < size).all(axis=-1)
         a, b = np.clip(np.nan_to_num(cell), 0, size - 1).astype(int).transpose(2, 0, 1)
         return np.where(inside, depth, np.nan), np.where(inside[..., None], self.colors[a, b], np.nan)
 
@@ -79,7 +77,7 @@ def plane_texture(
         feet = standing - np.outer(standing @ normal - height, normal)
         enough &= cKDTree(feet).query(points.reshape(-1, 3), distance_upper_bound=CLEARANCE)[0] > CLEARANCE
     colors[enough] = np.nanmedian(seen[:, enough], axis=0)
-    return PlaneTexture(normal, height, spacing, points[0, 0], axes, points, colors.reshape(points.shape))
+    return PlaneTexture(normal, height, spacing, axes, points, colors.reshape(points.shape))
 
 
 def plane_grid(normal: FloatArray, height: float, outline: FloatArray, spacing: float) -> tuple[FloatArray, FloatArray]:
@@ -100,10 +98,10 @@ def plane_depths(views: Sequence[View], texture: PlaneTexture) -> FloatArray:
 
     Things of the table's very colour are taken for it; what else they are shows in the photographs of other views.
     """
-    return np.stack([_plane_depth(view, texture) for view in views])
+    return np.stack([_depth_where_alike(view, texture) for view in views])
 
 
-def _plane_depth(view: View, texture: PlaneTexture) -> FloatArray:
+def _depth_where_alike(view: View, texture: PlaneTexture) -> FloatArray:
     depth, color = texture.behind(view.camera)
     unlike = np.abs(view.image / 255 - color).max(axis=-1)
     return np.where(view.mask & (unlike < SAME_COLOR), depth, 0.0)  # NaN is not less than anything
@@ -114,6 +112,13 @@ def pixel_rays(camera: Camera) -> FloatArray:
     columns, rows = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
     x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
     return np.asarray(np.stack([x, y, np.ones_like(x)], axis=-1) @ camera.camera_to_base[:3, :3].T)
+
+
+def plane_depth(camera: Camera, normal: FloatArray, height: float) -> FloatArray:
+    """`(H, W)` m: the depth of the plane `normal . p = height` in each pixel, NaN where it is not in front of it."""
+    towards = pixel_rays(camera) @ normal
+    depth = (height - camera.camera_to_base[:3, 3] @ normal) / np.where(np.abs(towards) < 1e-6, np.nan, towards)
+    return np.where(depth > 0, depth, np.nan)
 
 
 def _seen_colors(view: View, points: FloatArray) -> FloatArray:
