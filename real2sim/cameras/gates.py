@@ -22,6 +22,7 @@ from real2sim.cameras.exterior import (
 )
 from real2sim.cameras.handeye import HandEye
 from real2sim.cameras.plate import Plate
+from real2sim.cameras.zeros import FreeZeros
 
 LEAST_GIVEN_IOU = 0.55
 MOST_POSITION_ERROR = 0.02
@@ -37,6 +38,8 @@ LEAST_OF_BEST = 0.7
 MOST_ROTATION_RESIDUAL = 1.2
 """Degrees. Right wrist cameras have 0.3 to 0.5 (known truth, 160 columns) and 0.5 to 0.9 (DROID); one that was wrong by
 41 mm had 1.5."""
+MOST_ZERO_ERROR = 3.0
+"""Degrees. A time that pictures lag behind the joints by looks like small errors of their zeros."""
 MOST_HAND_EYE_ERROR = 0.005
 """Metres."""
 
@@ -138,14 +141,8 @@ def certainty_gate(fit: ExteriorFit, name: str) -> Gate:
 
 
 def epipolar_gate(fit: HandEye) -> Gate:
-    """Whether the scene's features move as the arm's joints say that a camera on the flange sees them move.
-
-    Of matches that are wrong by chance within a pixel, half are within half a pixel; so `1 - 2 * median` is how much of
-    the share is not chance.
-    """
-    scale = fit.median_pixels / fit.unit
-    value = fit.share * max(0.0, 1 - 2 * scale)
-    reason = ""
+    """Whether the scene's features move as the arm's joints say that a camera on the flange sees them move."""
+    value, reason = fit.explained, ""
     if value < LEAST_EPIPOLAR:
         reason = (
             "the wrist camera does not move as the joints say: joint zeros or units are wrong, pictures and joints are "
@@ -153,6 +150,24 @@ def epipolar_gate(fit: HandEye) -> Gate:
             "sees is moved"
         )
     return Gate("camera wrist", EPIPOLAR, value, LEAST_EPIPOLAR, not reason, reason)
+
+
+def zeros_gate(fit: HandEye, free: FreeZeros) -> Gate:
+    """Whether the joints' zeros are those that the wrist camera's film shows.
+
+    Only zeros that explain clearly more than the recorded ones count: they are five numbers more to fit with.
+    """
+    worst = int(np.abs(free.offsets).argmax())
+    better = free.explained >= LEAST_EPIPOLAR and fit.explained < LEAST_OF_BEST * free.explained
+    value = float(np.degrees(abs(free.offsets[worst]))) if better else 0.0
+    reason = ""
+    if value > MOST_ZERO_ERROR:
+        reason = (
+            f"the film fits joints with other zeros far better ({free.explained:.2f} of the features, "
+            f"{fit.explained:.2f} as recorded): joint {worst + 1} of {len(free.offsets)} is off by "
+            f"{-np.degrees(free.offsets[worst]):.0f} degrees"
+        )
+    return Gate("camera wrist", "degrees that joint zeros are off by", value, MOST_ZERO_ERROR, not reason, reason)
 
 
 def given_hand_eye_gate(given: HandEye, near: HandEye) -> Gate:

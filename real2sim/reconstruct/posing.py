@@ -7,40 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from arena.contracts import Episode, FloatArray, InvalidInput
+from arena.contracts import Episode
 from real2sim.camera import Camera, calibrated_camera, camera_facts, camera_of
 from real2sim.cameras import solve_exterior
 from real2sim.cameras.exterior import RobotUnseen, check_exterior
 from real2sim.cameras.gates import (
     Gate,
     certainty_gate,
-    epipolar_gate,
     finite,
     given_gate,
-    given_hand_eye_gate,
-    hand_eye_gate,
-    rotation_gate,
     silhouette_gate,
     steadiness,
-    unmatched_gate,
     unseen_gate,
 )
-from real2sim.cameras.handeye import HandEye, check_hand_eye, solve_hand_eye
-from real2sim.cameras.matching import Matches, match_frames
-from real2sim.cameras.rotations import rotation_residuals
-from real2sim.frames import spread_over
-from real2sim.mount import WRIST, mount_poses
+from real2sim.mount import WRIST
 from real2sim.reconstruct.ledger import Ledger, Refused
 from real2sim.reconstruct.settings import BuildSettings
-from real2sim.robot import ArmKinematics
-from real2sim.robots import robot_named
+from real2sim.reconstruct.wrist import find_wrist
 
-ATTEMPTS = 3
-"""Searches for the wrist camera, at most."""
 LENS_UNLIKE = 0.1
 """Of a focal length: cameras of one kind are found with lenses more alike than that, or one of them is wrong."""
-MOST_MATCHED = 200
-"""Of the wrist camera's frames: each is matched with each other."""
 
 
 class CameraStages:
@@ -141,59 +127,8 @@ class CameraStages:
 
     def wrist(self) -> Camera:
         """The wrist camera, its pose that on the flange."""
-        facts = self._ledger.run("camera wrist", self._hand_eye)
+        facts = self._ledger.run("camera wrist", lambda: find_wrist(self._episode, self._settings))
         self._ledger.insist("camera wrist")
         told = ("rotation_residual_deg", "median_pixels", "position_error", "rotation_error")
         self.measures[WRIST] = {name: facts[name] for name in told}
         return camera_of(facts["camera"])
-
-    def _hand_eye(self) -> tuple[dict[str, Any], list[Gate]]:
-        rows = spread_over(len(self._episode), MOST_MATCHED)
-        film = self._episode.cameras[WRIST].read()[rows]
-        height, width = film.shape[1:3]
-        robot = robot_named(self._episode.robot)
-        poses = mount_poses(np.asarray(self._episode.joint_position)[rows], ArmKinematics(robot))
-        matches = match_frames(film)
-        try:
-            known = calibrated_camera(self._episode, WRIST)
-            if known is not None:
-                given, near = check_hand_eye(matches, poses, known)
-                if (gate := given_hand_eye_gate(given, near)).passed:
-                    return {**_wrist_facts(known, given, poses), "given": True}, [gate]
-                # As of static cameras: one that its dataset is wrong about is looked for.
-            return self._searched(matches, poses, width, height)
-        except InvalidInput as error:
-            return {"camera": None}, [unmatched_gate(error)]
-
-    def _searched(
-        self, matches: Matches, poses: FloatArray, width: int, height: int
-    ) -> tuple[dict[str, Any], list[Gate]]:
-        """The wrist camera that a search finds. One that pairs of frames contradict is searched for again with another
-        seed, since a search can be lost, and the one that explains most is kept."""
-        settings, robot = self._settings, robot_named(self._episode.robot)
-        focal, aspect = settings.focal(WRIST), settings.aspect(self._episode, WRIST)
-        tried: list[tuple[dict[str, Any], list[Gate]]] = []
-        for attempt in range(ATTEMPTS):
-            fit = solve_hand_eye(
-                matches, poses, width, height, seed=settings.seed + attempt, focal=focal, aspect=aspect,
-                mounts=robot.mounts,
-            )  # fmt: skip
-            camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
-            facts = _wrist_facts(camera, fit, poses)
-            borne_out = [epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
-            tried.append((facts, [*borne_out, hand_eye_gate(fit)]))
-            if all(gate.passed for gate in borne_out):
-                break
-        return max(tried, key=lambda each: each[1][0].value)
-
-
-def _wrist_facts(camera: Camera, fit: HandEye, poses: FloatArray) -> dict[str, Any]:
-    turns = rotation_residuals(fit, poses, camera.width, camera.height, camera.fy / camera.fx)
-    return {
-        "camera": camera_facts(camera),
-        "rotation_residual_deg": float(np.degrees(np.median(turns))) if len(turns) else None,
-        "share": fit.share,
-        "median_pixels": fit.median_pixels,
-        "position_error": finite(fit.position_error),
-        "rotation_error": finite(fit.rotation_error),
-    }

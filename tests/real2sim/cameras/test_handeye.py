@@ -10,8 +10,16 @@ from scipy.spatial.transform import Rotation
 
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
+from real2sim.cameras.epipolar import EpipolarProblem
 from real2sim.cameras.gates import epipolar_gate, given_hand_eye_gate, hand_eye_gate
-from real2sim.cameras.handeye import HandEye, check_hand_eye, solve_hand_eye, without_gripper
+from real2sim.cameras.handeye import (
+    HandEye,
+    camera_numbers,
+    check_hand_eye,
+    hopped,
+    solve_hand_eye,
+    without_gripper,
+)
 from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.rotations import rotation_residuals
 from real2sim.robot_kind import Mount
@@ -80,6 +88,22 @@ def test_a_film_that_was_squeezed_is_measured_with_its_pixels_shape() -> None:
     assert np.linalg.norm(fit.camera_to_flange[:3, 3] - hand_eye()[:3, 3]) < 0.003
     assert fit.focal == pytest.approx(FOCAL, rel=0.01)
     assert solve_hand_eye(matches, flange, WIDTH, HEIGHT).share < fit.share - 0.1
+
+
+@pytest.mark.parametrize("away", [0, 3])
+def test_a_dip_beside_the_deepest_is_left_by_jumps(away: int) -> None:
+    """Least squares stay 27 and 44 mm away, where four of five matches are wrong."""
+    flange = flange_path(np.random.default_rng(0))
+    matches = without_gripper(seen(flange, wrong=0.8), flange)
+    problem = EpipolarProblem(matches, flange, WIDTH, HEIGHT)
+    true = camera_numbers(Mount(hand_eye(), FOCAL / WIDTH))
+    spread = np.repeat([0.05, 0.03, 0.05], [3, 3, 1])
+    start = true + spread * np.random.default_rng(5).standard_normal((4, 7))[away]
+    dip = problem.refined(start, None)
+    assert np.linalg.norm(dip[3:6] - true[3:6]) > 0.02
+    judges = problem.draw(np.random.default_rng(1), len(matches))
+    best = hopped(problem, dip, np.random.default_rng(0), None, judges)
+    assert np.linalg.norm(best[3:6] - true[3:6]) < 0.002
 
 
 def test_poses_of_other_times_are_refused() -> None:
@@ -160,7 +184,7 @@ def test_a_given_cameras_principal_point_counts() -> None:
 def test_pairs_tell_their_own_turns() -> None:
     flange = flange_path(np.random.default_rng(0))
     matches = seen(flange)
-    fit = HandEye(hand_eye(), FOCAL, 0.7, 0.1, 1.0, 0.0, 0.0, matches, np.ones(len(matches), bool))
+    fit = HandEye(hand_eye(), FOCAL, 0.7, 0.1, 1.0, 0.56, 0.0, 0.0, matches, np.ones(len(matches), bool))
     right = rotation_residuals(fit, flange, WIDTH, HEIGHT)
     assert len(right) > 20
     assert np.degrees(np.median(right)) < 0.3

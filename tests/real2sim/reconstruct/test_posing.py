@@ -9,21 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 from arena.contracts import InvalidInput
 from real2sim.camera import CALIBRATION, Camera, calibrated, camera_facts
 from real2sim.cameras.exterior import ExteriorFit, RobotUnseen
 from real2sim.cameras.gates import Gate, certainty_gate, given_gate, silhouette_gate
-from real2sim.cameras.handeye import HandEye, check_hand_eye
-from real2sim.cameras.matching import Matches
-from real2sim.frames import MemoryFrames
 from real2sim.reconstruct import posing
 from real2sim.reconstruct.ledger import Ledger, Refused
 from real2sim.reconstruct.posing import CameraStages
 from real2sim.reconstruct.settings import BuildSettings
 from real2sim.truth import make_truth
-from tests.real2sim.cameras.test_handeye import FOCAL, flange_path, hand_eye, seen
 
 NAMES = ["exterior_1", "exterior_2"]
 
@@ -118,31 +113,6 @@ def test_one_that_never_shows_the_robot_move_is_left_out_and_not_tried_again(
         cameras.exteriors(NAMES)
 
 
-def test_a_wrist_film_whose_frames_share_nothing_refuses_the_twin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def match(film: Any) -> Matches:
-        asked.append(len(film))
-        none = np.zeros(0, int)
-        return Matches(none, none, np.zeros((0, 2, 2)), np.zeros((0, 2), int))
-
-    monkeypatch.setattr(posing, "match_frames", match)
-    cameras, _ = stages(tmp_path, monkeypatch, {})
-    rows = np.linspace(0, 11, 300).astype(int)
-    episode = cameras._episode
-    film = MemoryFrames(episode.cameras["wrist"].read()[rows])
-    cameras._episode = replace(
-        episode, cameras={"wrist": film}, joint_position=np.asarray(episode.joint_position)[rows],
-        cartesian_position=np.asarray(episode.cartesian_position)[rows],
-        gripper_position=np.asarray(episode.gripper_position)[rows],
-    )  # fmt: skip
-    with pytest.raises(Refused, match="camera wrist"):
-        cameras.wrist()
-    assert asked == [posing.MOST_MATCHED]  # of three hundred
-
-
 def test_a_gate_says_which_of_its_conditions_failed() -> None:
     camera = a_fit(66.0, 0.9).camera
     blurred, hidden = ExteriorFit(camera, 0.9, 2.0, 0.9, 0.001), ExteriorFit(camera, 0.9, 0.1, 0.4, 0.001)
@@ -198,55 +168,6 @@ def test_a_camera_that_the_dataset_is_wrong_about_is_looked_for(
     cameras._episode = replace(truth.episode, metadata={CALIBRATION: {"exterior_1": camera_facts(elsewhere)}})
     assert cameras.exteriors(["exterior_1"])["exterior_1"].fx == 120.0
     assert asked == [("exterior_1", None)]
-
-
-@pytest.mark.parametrize("millimetres", [0.0, 30.0])
-def test_a_wrist_camera_that_the_dataset_gives_is_used_where_the_film_bears_it_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, millimetres: float
-) -> None:
-    flange = flange_path(np.random.default_rng(0))
-    matches = seen(flange)
-    monkeypatch.setattr(posing, "match_frames", lambda film: matches)
-    monkeypatch.setattr(posing, "mount_poses", lambda *_: flange)
-    searched = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
-    monkeypatch.setattr(posing, "solve_hand_eye", lambda *_, **__: searched)
-    cameras, _ = stages(tmp_path, monkeypatch, {})
-    pose = hand_eye()
-    pose[0, 3] += millimetres / 1000
-    told = {"wrist": camera_facts(Camera(160, 96, FOCAL, FOCAL, 80, 48, pose))}
-    cameras._episode = replace(cameras._episode, metadata={CALIBRATION: told})
-    found = cameras.wrist()
-    away = np.linalg.norm(found.camera_to_base[:3, 3] - hand_eye()[:3, 3])
-    assert (away == 0) if millimetres == 0 else (0 < away < 0.001), "a wrong one is looked for"
-
-
-@pytest.mark.parametrize("found_at", [0, 1, 3])
-def test_a_wrist_camera_that_pairs_of_frames_contradict_is_searched_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_at: int
-) -> None:
-    """As many of its features may be at their lines, where the search was lost."""
-    flange = flange_path(np.random.default_rng(0))
-    matches = seen(flange)
-    right = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
-    pose = hand_eye()
-    pose[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec([0.0, 0.2, 0.0]).as_matrix()
-    wrong = replace(right, camera_to_flange=pose, share=0.9 * right.share)
-    asked: list[int] = []
-
-    def solve(*_: Any, seed: int, **__: Any) -> HandEye:
-        asked.append(seed)
-        return right if seed == found_at else wrong
-
-    monkeypatch.setattr(posing, "match_frames", lambda film: matches)
-    monkeypatch.setattr(posing, "mount_poses", lambda *_: flange)
-    monkeypatch.setattr(posing, "solve_hand_eye", solve)
-    cameras, _ = stages(tmp_path, monkeypatch, {})
-    if found_at == posing.ATTEMPTS:
-        with pytest.raises(Refused, match="turns otherwise"):
-            cameras.wrist()
-    else:
-        np.testing.assert_allclose(cameras.wrist().camera_to_base, right.camera_to_flange)
-    assert asked == list(range(min(found_at + 1, posing.ATTEMPTS)))
 
 
 def test_a_calibration_that_is_none_is_refused() -> None:

@@ -1,0 +1,118 @@
+"""The stage that finds the wrist camera: its pose on what it is fixed to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arena.contracts import Episode, FloatArray, InvalidInput
+from real2sim.camera import Camera, calibrated_camera, camera_facts
+from real2sim.cameras.gates import (
+    Gate,
+    epipolar_gate,
+    finite,
+    given_hand_eye_gate,
+    hand_eye_gate,
+    rotation_gate,
+    unmatched_gate,
+    zeros_gate,
+)
+from real2sim.cameras.handeye import HandEye, check_hand_eye, solve_hand_eye
+from real2sim.cameras.matching import Matches, match_frames
+from real2sim.cameras.rotations import rotation_residuals
+from real2sim.cameras.zeros import free_zeros
+from real2sim.frames import spread_over
+from real2sim.mount import WRIST, mount_poses
+from real2sim.reconstruct.settings import BuildSettings
+from real2sim.robot import ArmKinematics
+from real2sim.robots import robot_named
+
+ATTEMPTS = 3
+"""Searches for the wrist camera, at most."""
+MOST_MATCHED = 200
+"""Of the wrist camera's frames: each is matched with each other."""
+
+Found = tuple[dict[str, Any], list[Gate]]
+
+
+def find_wrist(episode: Episode, settings: BuildSettings) -> Found:
+    """The wrist camera's facts and gates: the dataset's where its film bears it out, else one that is searched for."""
+    rows = spread_over(len(episode), MOST_MATCHED)
+    film = episode.cameras[WRIST].read()[rows]
+    height, width = film.shape[1:3]
+    arm = ArmKinematics(robot_named(episode.robot))
+    seen = _Seen(match_frames(film), np.asarray(episode.joint_position)[rows], arm, width, height)
+    try:
+        known = calibrated_camera(episode, WRIST)
+        if known is not None:
+            given, near = check_hand_eye(seen.matches, seen.poses, known)
+            if (gate := given_hand_eye_gate(given, near)).passed:
+                facts = {**seen.facts(known, given), "given": True}
+                return facts, [seen.zeros(known, given, lens_known=True), gate]
+            # As of static cameras: one that its dataset is wrong about is looked for.
+        return _searched(seen, episode, settings)
+    except InvalidInput as error:
+        return {"camera": None}, [unmatched_gate(error)]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A film's `matches`, and the `joints` `(T, J)` rad of the `arm` at its frames."""
+
+    matches: Matches
+    joints: FloatArray
+    arm: ArmKinematics
+    width: int
+    height: int
+
+    @property
+    def poses(self) -> FloatArray:
+        """`(T, 4, 4)`: what the camera is fixed to, in the base frame."""
+        return mount_poses(self.joints, self.arm)
+
+    def facts(self, camera: Camera, fit: HandEye) -> dict[str, Any]:
+        turns = rotation_residuals(fit, self.poses, self.width, self.height, camera.fy / camera.fx)
+        return {
+            "camera": camera_facts(camera),
+            "rotation_residual_deg": float(np.degrees(np.median(turns))) if len(turns) else None,
+            "share": fit.share,
+            "median_pixels": fit.median_pixels,
+            "position_error": finite(fit.position_error),
+            "rotation_error": finite(fit.rotation_error),
+        }
+
+    def zeros(self, camera: Camera, fit: HandEye, *, lens_known: bool) -> Gate:
+        free = free_zeros(
+            fit,
+            self.joints,
+            lambda joints: mount_poses(joints, self.arm),
+            self.width,
+            self.height,
+            aspect=camera.fy / camera.fx,
+            lens_known=lens_known,
+        )
+        return zeros_gate(fit, free)
+
+
+def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> Found:
+    """The wrist camera that a search finds. One that pairs of frames contradict is searched for again with another
+    seed, since a search can be lost, and the one that explains most is kept."""
+    focal, aspect = settings.focal(WRIST), settings.aspect(episode, WRIST)
+    width, height, poses = seen.width, seen.height, seen.poses
+    tried: list[tuple[HandEye, Camera, Found]] = []
+    for attempt in range(ATTEMPTS):
+        fit = solve_hand_eye(
+            seen.matches, poses, width, height, seed=settings.seed + attempt, focal=focal, aspect=aspect,
+            mounts=robot_named(episode.robot).mounts,
+        )  # fmt: skip
+        camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
+        facts = seen.facts(camera, fit)
+        borne_out = [epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
+        tried.append((fit, camera, (facts, [*borne_out, hand_eye_gate(fit)])))
+        if all(gate.passed for gate in borne_out):
+            break
+    fit, camera, (facts, gates) = max(tried, key=lambda each: each[0].explained)
+    # First, since it says what is wrong where others only say that something is.
+    return facts, [seen.zeros(camera, fit, lens_known=focal is not None), *gates]

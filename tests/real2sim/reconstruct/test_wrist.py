@@ -1,0 +1,99 @@
+"""The stage of the wrist camera: a given one, a searched one, and a film that contradicts it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from arena.contracts import Episode
+from real2sim.camera import CALIBRATION, Camera, camera_facts
+from real2sim.cameras.handeye import HandEye, check_hand_eye
+from real2sim.cameras.matching import Matches
+from real2sim.frames import MemoryFrames
+from real2sim.reconstruct import wrist
+from real2sim.reconstruct.ledger import Ledger, Refused
+from real2sim.reconstruct.posing import CameraStages
+from real2sim.reconstruct.settings import BuildSettings
+from real2sim.truth import make_truth
+from tests.real2sim.cameras.test_handeye import FOCAL, flange_path, hand_eye, seen
+
+
+def stages(tmp_path: Path, episode: Episode) -> CameraStages:
+    return CameraStages(episode, BuildSettings(), Ledger(tmp_path, "key", lambda line: None))
+
+
+def test_a_wrist_film_whose_frames_share_nothing_refuses_the_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def match(film: Any) -> Matches:
+        asked.append(len(film))
+        none = np.zeros(0, int)
+        return Matches(none, none, np.zeros((0, 2, 2)), np.zeros((0, 2), int))
+
+    monkeypatch.setattr(wrist, "match_frames", match)
+    episode = make_truth(0, 12).episode
+    rows = np.linspace(0, 11, 300).astype(int)
+    longer = replace(
+        episode, cameras={"wrist": MemoryFrames(episode.cameras["wrist"].read()[rows])},
+        joint_position=np.asarray(episode.joint_position)[rows],
+        cartesian_position=np.asarray(episode.cartesian_position)[rows],
+        gripper_position=np.asarray(episode.gripper_position)[rows],
+    )  # fmt: skip
+    cameras = stages(tmp_path, longer)
+    with pytest.raises(Refused, match="camera wrist"):
+        cameras.wrist()
+    assert asked == [wrist.MOST_MATCHED]  # of three hundred
+
+
+@pytest.mark.parametrize("millimetres", [0.0, 30.0])
+def test_a_wrist_camera_that_the_dataset_gives_is_used_where_the_film_bears_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, millimetres: float
+) -> None:
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange)
+    monkeypatch.setattr(wrist, "match_frames", lambda film: matches)
+    monkeypatch.setattr(wrist, "mount_poses", lambda *_: flange)
+    searched = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
+    monkeypatch.setattr(wrist, "solve_hand_eye", lambda *_, **__: searched)
+    pose = hand_eye()
+    pose[0, 3] += millimetres / 1000
+    told = {"wrist": camera_facts(Camera(160, 96, FOCAL, FOCAL, 80, 48, pose))}
+    found = stages(tmp_path, replace(make_truth(0, 12).episode, metadata={CALIBRATION: told})).wrist()
+    away = np.linalg.norm(found.camera_to_base[:3, 3] - hand_eye()[:3, 3])
+    assert (away == 0) if millimetres == 0 else (0 < away < 0.001), "a wrong one is looked for"
+
+
+@pytest.mark.parametrize("found_at", [0, 1, 3])
+def test_a_wrist_camera_that_pairs_of_frames_contradict_is_searched_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_at: int
+) -> None:
+    """As many of its features may be at their lines, where the search was lost."""
+    flange = flange_path(np.random.default_rng(0))
+    matches = seen(flange)
+    right = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
+    pose = hand_eye()
+    pose[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec([0.0, 0.2, 0.0]).as_matrix()
+    wrong = replace(right, camera_to_flange=pose, explained=0.9 * right.explained)
+    asked: list[int] = []
+
+    def solve(*_: Any, seed: int, **__: Any) -> HandEye:
+        asked.append(seed)
+        return right if seed == found_at else wrong
+
+    monkeypatch.setattr(wrist, "match_frames", lambda film: matches)
+    monkeypatch.setattr(wrist, "mount_poses", lambda *_: flange)
+    monkeypatch.setattr(wrist, "solve_hand_eye", solve)
+    cameras = stages(tmp_path, make_truth(0, 12).episode)
+    if found_at == wrist.ATTEMPTS:
+        with pytest.raises(Refused, match="turns otherwise"):
+            cameras.wrist()
+    else:
+        np.testing.assert_allclose(cameras.wrist().camera_to_base, right.camera_to_flange)
+    assert asked == list(range(min(found_at + 1, wrist.ATTEMPTS)))
