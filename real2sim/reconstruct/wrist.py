@@ -29,7 +29,7 @@ from real2sim.reconstruct.settings import BuildSettings
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
 
-ATTEMPTS = 3
+ATTEMPTS = 2
 """Searches for the wrist camera, at most."""
 MOST_MATCHED = 200
 """Of the wrist camera's frames: each is matched with each other."""
@@ -97,22 +97,21 @@ class _Seen:
 
 
 def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> Found:
-    """The wrist camera that a search finds. One that pairs of frames contradict is searched for again with another
-    seed, since a search can be lost, and the one that explains most is kept."""
+    """The wrist camera that a search finds. One that the film contradicts is searched for again with another seed,
+    since a search can be lost, and the one that explains most is kept."""
     focal, aspect = settings.focal(WRIST), settings.aspect(episode, WRIST)
     width, height, poses = seen.width, seen.height, seen.poses
-    tried: list[tuple[HandEye, Camera, Found]] = []
+    tried: list[tuple[float, Found]] = []
     for attempt in range(ATTEMPTS):
         fit = solve_hand_eye(
             seen.matches, poses, width, height, seed=settings.seed + attempt, focal=focal, aspect=aspect,
             mounts=robot_named(episode.robot).mounts,
         )  # fmt: skip
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
-        facts = seen.facts(camera, fit)
-        borne_out = [epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
-        tried.append((fit, camera, (facts, [*borne_out, hand_eye_gate(fit)])))
+        facts, zeros = seen.facts(camera, fit), seen.zeros(camera, fit, lens_known=focal is not None)
+        # Zeros come first: they say what is wrong where the others only say that something is.
+        borne_out = [zeros, epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
+        tried.append((fit.explained, (facts, [*borne_out, hand_eye_gate(fit)])))
         if all(gate.passed for gate in borne_out):
             break
-    fit, camera, (facts, gates) = max(tried, key=lambda each: each[0].explained)
-    # First, since it says what is wrong where others only say that something is.
-    return facts, [seen.zeros(camera, fit, lens_known=focal is not None), *gates]
+    return max(tried, key=lambda each: each[0])[1]
