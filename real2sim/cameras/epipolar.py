@@ -15,8 +15,10 @@ from torch import Tensor
 from arena.contracts import FloatArray
 from real2sim.cameras.matching import Matches
 
-LENS = 6
-"""The place of the focal length among a camera's numbers."""
+Linear = tuple[FloatArray, FloatArray]
+"""Values `(N,)` and their derivatives `(N, P)`."""
+NUMBERS, LENS = 7, 6
+"""Of a camera, and the focal length's place among them."""
 PER_PAIR, REFINE_MATCHES = 12, 10_000
 NARROWING = (3.0, 1.5, 1.0, *(0.5,) * 8)
 FINAL_TOLERANCE = 0.2
@@ -101,17 +103,23 @@ class EpipolarProblem:
         chosen = torch.from_numpy(self.draw(np.random.default_rng(0), count))
         return robust_fit(lambda camera: self.linear(camera, chosen), start, [] if known is None else [LENS])
 
-    def linear(self, camera: FloatArray, chosen: Tensor, motion: Tensor | None = None) -> tuple[FloatArray, FloatArray]:
-        """Distances `(N,)` and their derivatives `(N, 7)`, by central differences."""
-        around = torch.from_numpy(camera + DIFFERENCE * np.concatenate([np.zeros((1, 7)), np.eye(7), -np.eye(7)]))
+    def linear(self, camera: FloatArray, chosen: Tensor) -> Linear:
+        """Distances `(N,)` of one camera and their derivatives `(N, 7)`."""
+        return differences(lambda numbers: self.off(numbers, chosen), camera)
+
+    def off(self, camera: FloatArray, chosen: Tensor, motion: Tensor | None = None) -> FloatArray:
+        """`(N,)`: `distances` of one camera, in double precision."""
         with torch.no_grad():
-            off = torch.cat([self.distances(each[None], chosen, motion) for each in around]).numpy()
-        return off[0], ((off[1:8] - off[8:]) / (2 * DIFFERENCE)).T
+            return np.asarray(self.distances(torch.from_numpy(camera[None]), chosen, motion)[0])
 
 
-def robust_fit(
-    linear: Callable[[FloatArray], tuple[FloatArray, FloatArray]], start: FloatArray, fixed: Sequence[int] = ()
-) -> FloatArray:
+def differences(function: Callable[[FloatArray], FloatArray], at: FloatArray) -> Linear:
+    """`(N,)` and `(N, P)`: a function of `(P,)` numbers and its derivatives, by central differences."""
+    slope = [(function(at + step) - function(at - step)) / (2 * DIFFERENCE) for step in DIFFERENCE * np.eye(len(at))]
+    return function(at), np.stack(slope, axis=1)
+
+
+def robust_fit(linear: Callable[[FloatArray], Linear], start: FloatArray, fixed: Sequence[int] = ()) -> FloatArray:
     """The numbers `(P,)` near `start` of least distances: Gauss-Newton with Cauchy weights, ever narrower.
 
     `linear` gives distances `(N,)` in pixels at 160 columns and their derivatives `(N, P)`; `fixed` numbers are kept.

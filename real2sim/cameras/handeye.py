@@ -123,7 +123,9 @@ def solve_hand_eye(
     judges = problem.draw(np.random.default_rng([seed, 12]), len(problem.matches))
     best = found[int(problem.score(found, judges, FINAL_TOLERANCE * 2).argmax())]
     best = hopped(problem, best, np.random.default_rng([seed, 13]), known, judges)
-    return _measured(problem, problem.refined(best, known), known)
+    finer = problem.refined(best, known)
+    both = np.stack([best, finer])
+    return _measured(problem, both[int(problem.score(both, judges, FINAL_TOLERANCE * 2).argmax())], known)
 
 
 def check_hand_eye(matches: Matches, flange_to_base: FloatArray, camera: Camera) -> tuple[HandEye, HandEye]:

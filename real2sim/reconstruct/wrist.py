@@ -9,20 +9,20 @@ import numpy as np
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera, calibrated_camera, camera_facts
+from real2sim.cameras.free_joints import RecordedJoints, free_joints
 from real2sim.cameras.gates import (
     Gate,
     epipolar_gate,
     finite,
     given_hand_eye_gate,
     hand_eye_gate,
+    joints_gate,
     rotation_gate,
     unmatched_gate,
-    zeros_gate,
 )
 from real2sim.cameras.handeye import HandEye, check_hand_eye, solve_hand_eye
 from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.rotations import rotation_residuals
-from real2sim.cameras.zeros import free_zeros
 from real2sim.frames import spread_over
 from real2sim.mount import WRIST, mount_poses
 from real2sim.reconstruct.settings import BuildSettings
@@ -39,18 +39,14 @@ Found = tuple[dict[str, Any], list[Gate]]
 
 def find_wrist(episode: Episode, settings: BuildSettings) -> Found:
     """The wrist camera's facts and gates: the dataset's where its film bears it out, else one that is searched for."""
-    rows = spread_over(len(episode), MOST_MATCHED)
-    film = episode.cameras[WRIST].read()[rows]
-    height, width = film.shape[1:3]
-    arm = ArmKinematics(robot_named(episode.robot))
-    seen = _Seen(match_frames(film), np.asarray(episode.joint_position)[rows], arm, width, height)
+    seen = _Seen.of(episode)
     try:
         known = calibrated_camera(episode, WRIST)
         if known is not None:
             given, near = check_hand_eye(seen.matches, seen.poses, known)
             if (gate := given_hand_eye_gate(given, near)).passed:
                 facts = {**seen.facts(known, given), "given": True}
-                return facts, [seen.zeros(known, given, lens_known=True), gate]
+                return facts, [seen.joints_gate(known, near, lens_known=True), gate]
             # As of static cameras: one that its dataset is wrong about is looked for.
         return _searched(seen, episode, settings)
     except InvalidInput as error:
@@ -59,18 +55,24 @@ def find_wrist(episode: Episode, settings: BuildSettings) -> Found:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A film's `matches`, and the `joints` `(T, J)` rad of the `arm` at its frames."""
+    """A film's `matches` and the `joints` at its frames; `poses` `(T, 4, 4)` are those recorded of what the camera is
+    fixed to, in the base frame."""
 
     matches: Matches
-    joints: FloatArray
-    arm: ArmKinematics
+    joints: RecordedJoints
+    poses: FloatArray
     width: int
     height: int
 
-    @property
-    def poses(self) -> FloatArray:
-        """`(T, 4, 4)`: what the camera is fixed to, in the base frame."""
-        return mount_poses(self.joints, self.arm)
+    @classmethod
+    def of(cls, episode: Episode) -> _Seen:
+        rows = spread_over(len(episode), MOST_MATCHED)
+        film = episode.cameras[WRIST].read()[rows]
+        arm = ArmKinematics(robot_named(episode.robot))
+        position = np.asarray(episode.joint_position, dtype=np.float64)
+        velocity = np.gradient(position, 1 / episode.fps, axis=0)
+        joints = RecordedJoints(position[rows], velocity[rows], lambda moved: mount_poses(moved, arm))
+        return cls(match_frames(film), joints, joints.poses(), film.shape[2], film.shape[1])
 
     def facts(self, camera: Camera, fit: HandEye) -> dict[str, Any]:
         turns = rotation_residuals(fit, self.poses, self.width, self.height, camera.fy / camera.fx)
@@ -83,17 +85,10 @@ class _Seen:
             "rotation_error": finite(fit.rotation_error),
         }
 
-    def zeros(self, camera: Camera, fit: HandEye, *, lens_known: bool) -> Gate:
-        free = free_zeros(
-            fit,
-            self.joints,
-            lambda joints: mount_poses(joints, self.arm),
-            self.width,
-            self.height,
-            aspect=camera.fy / camera.fx,
-            lens_known=lens_known,
-        )
-        return zeros_gate(fit, free)
+    def joints_gate(self, camera: Camera, fit: HandEye, *, lens_known: bool) -> Gate:
+        aspect = camera.fy / camera.fx
+        free = free_joints(fit, self.joints, self.width, self.height, aspect=aspect, lens_known=lens_known)
+        return joints_gate(fit, free)
 
 
 def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> Found:
@@ -108,9 +103,9 @@ def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> Found:
             mounts=robot_named(episode.robot).mounts,
         )  # fmt: skip
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
-        facts, zeros = seen.facts(camera, fit), seen.zeros(camera, fit, lens_known=focal is not None)
-        # Zeros come first: they say what is wrong where the others only say that something is.
-        borne_out = [zeros, epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
+        facts, joints = seen.facts(camera, fit), seen.joints_gate(camera, fit, lens_known=focal is not None)
+        # Of the joints first: it says what is wrong where the others only say that something is.
+        borne_out = [joints, epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
         tried.append((fit.explained, (facts, [*borne_out, hand_eye_gate(fit)])))
         if all(gate.passed for gate in borne_out):
             break

@@ -15,12 +15,15 @@ from real2sim.camera import CALIBRATION, Camera, camera_facts
 from real2sim.cameras.handeye import HandEye, check_hand_eye
 from real2sim.cameras.matching import Matches
 from real2sim.frames import MemoryFrames
+from real2sim.mount import flange_poses
 from real2sim.reconstruct import wrist
 from real2sim.reconstruct.ledger import Ledger, Refused
 from real2sim.reconstruct.posing import CameraStages
 from real2sim.reconstruct.settings import BuildSettings
+from real2sim.robot import PandaKinematics
 from real2sim.truth import make_truth
-from tests.real2sim.cameras.test_handeye import FOCAL, flange_path, hand_eye, seen
+from real2sim.truth.motion import HOME
+from tests.real2sim.cameras.test_handeye import FOCAL, FRAMES, flange_path, hand_eye, seen
 
 
 def stages(tmp_path: Path, episode: Episode) -> CameraStages:
@@ -97,3 +100,22 @@ def test_a_wrist_camera_that_pairs_of_frames_contradict_is_searched_for_again(
     else:
         np.testing.assert_allclose(cameras.wrist().camera_to_base, right.camera_to_flange)
     assert asked == list(range(min(found_at + 1, wrist.ATTEMPTS)))
+
+
+@pytest.mark.parametrize(("offset", "refused"), [(0.0, False), (0.15, True)])
+def test_a_joint_that_is_recorded_with_a_wrong_zero_refuses_the_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, refused: bool
+) -> None:
+    true = HOME + np.random.default_rng(0).uniform(-0.3, 0.3, (FRAMES, 7))
+    told = true + offset * np.eye(7)[3]
+    matches = seen(flange_poses(true, PandaKinematics()))
+    camera = Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye())
+    near = check_hand_eye(matches, flange_poses(told, PandaKinematics()), camera)[1]
+    monkeypatch.setattr(wrist, "match_frames", lambda film: matches)
+    monkeypatch.setattr(wrist, "solve_hand_eye", lambda *_, **__: near)
+    cameras = stages(tmp_path, replace(make_truth(0, FRAMES).episode, joint_position=told))
+    if refused:
+        with pytest.raises(Refused, match=r"joint 4 of 7 is recorded \+8\.6 degrees off"):
+            cameras.wrist()
+    else:
+        np.testing.assert_allclose(cameras.wrist().camera_to_base, near.camera_to_flange)
