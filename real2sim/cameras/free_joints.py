@@ -58,23 +58,27 @@ def free_joints(
     """
     problem = EpipolarProblem(fit.matches, joints.poses(), width, height, aspect)
     first, second = fit.matches.first, fit.matches.second
-
-    def off(numbers: FloatArray, chosen: Tensor) -> FloatArray:
-        at = joints.poses(*_told(numbers))
-        motion = torch.from_numpy(np.linalg.inv(at)[second[chosen]] @ at[first[chosen]])
-        return problem.off(numbers[:NUMBERS], chosen, motion)
-
     chosen = torch.from_numpy(problem.draw(np.random.default_rng(0), JUDGES))
 
+    def motion(told: FloatArray, asked: Tensor) -> Tensor:
+        at = joints.poses(*_told(told))
+        return torch.from_numpy(np.linalg.inv(at)[second[asked]] @ at[first[asked]])
+
     def linear(numbers: FloatArray) -> Linear:
-        return differences(lambda moved: off(moved, chosen), numbers)
+        camera, told = np.split(numbers, [NUMBERS])
+        as_told = motion(told, chosen)
+        here, by_camera = differences(lambda moved: problem.off(moved, chosen, as_told), camera)
+        _, by_joints = differences(lambda moved: problem.off(camera, chosen, motion(moved, chosen)), told)
+        return here, np.concatenate([by_camera, by_joints], axis=1)
 
     camera = camera_numbers(Mount(fit.camera_to_flange, fit.focal / width))
     start = np.concatenate([camera, np.zeros(joints.position.shape[1] - 1)])
     numbers = robust_fit(linear, start, [LENS] if lens_known else [])
-    return FreeJoints(*_told(numbers), explained(off(numbers, torch.arange(len(fit.matches)))))
+    camera, told = np.split(numbers, [NUMBERS])
+    everything = torch.arange(len(fit.matches))
+    return FreeJoints(*_told(told), explained(problem.off(camera, everything, motion(told, everything))))
 
 
 def _told(numbers: FloatArray) -> tuple[FloatArray, float]:
-    """Offsets `(J,)` and lag: what comes after a camera's numbers."""
-    return np.concatenate([[0.0], numbers[NUMBERS:-1], [0.0]]), float(numbers[-1])
+    """Offsets `(J,)` and lag."""
+    return np.concatenate([[0.0], numbers[:-1], [0.0]]), float(numbers[-1])

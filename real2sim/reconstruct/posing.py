@@ -129,6 +129,6 @@ class CameraStages:
         """The wrist camera, its pose that on the flange."""
         facts = self._ledger.run("camera wrist", lambda: find_wrist(self._episode, self._settings))
         self._ledger.insist("camera wrist")
-        told = ("rotation_residual_deg", "median_pixels", "position_error", "rotation_error")
-        self.measures[WRIST] = {name: facts[name] for name in told}
+        told = ("rotation_residual_deg", "median_pixels", "position_error", "rotation_error", "lag_ms")
+        self.measures[WRIST] = {name: facts.get(name) for name in told}
         return camera_of(facts["camera"])

@@ -45,8 +45,8 @@ def find_wrist(episode: Episode, settings: BuildSettings) -> Found:
         if known is not None:
             given, near = check_hand_eye(seen.matches, seen.poses, known)
             if (gate := given_hand_eye_gate(given, near)).passed:
-                facts = {**seen.facts(known, given), "given": True}
-                return facts, [seen.joints_gate(known, near, lens_known=True), gate]
+                told, joints = seen.freed(known, near, lens_known=True)
+                return {**seen.facts(known, given), **told, "given": True}, [joints, gate]
             # As of static cameras: one that its dataset is wrong about is looked for.
         return _searched(seen, episode, settings)
     except InvalidInput as error:
@@ -85,10 +85,12 @@ class _Seen:
             "rotation_error": finite(fit.rotation_error),
         }
 
-    def joints_gate(self, camera: Camera, fit: HandEye, *, lens_known: bool) -> Gate:
+    def freed(self, camera: Camera, fit: HandEye, *, lens_known: bool) -> tuple[dict[str, Any], Gate]:
+        """What the film says of the joints, as facts, and its gate."""
         aspect = camera.fy / camera.fx
         free = free_joints(fit, self.joints, self.width, self.height, aspect=aspect, lens_known=lens_known)
-        return joints_gate(fit, free)
+        facts = {"joint_zeros_deg": np.degrees(free.offsets).tolist(), "lag_ms": 1000 * free.lag}
+        return facts, joints_gate(fit, free)
 
 
 def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> Found:
@@ -103,7 +105,8 @@ def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> Found:
             mounts=robot_named(episode.robot).mounts,
         )  # fmt: skip
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
-        facts, joints = seen.facts(camera, fit), seen.joints_gate(camera, fit, lens_known=focal is not None)
+        told, joints = seen.freed(camera, fit, lens_known=focal is not None)
+        facts = {**seen.facts(camera, fit), **told}
         # Of the joints first: it says what is wrong where the others only say that something is.
         borne_out = [joints, epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
         tried.append((fit.explained, (facts, [*borne_out, hand_eye_gate(fit)])))
