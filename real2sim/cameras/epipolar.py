@@ -49,7 +49,7 @@ class EpipolarProblem:
     def __init__(
         self, matches: Matches, flange_to_base: FloatArray, width: int, height: int, aspect: float = 1.0
     ) -> None:
-        self.matches, self.width, self.unit = matches, width, width / 160.0
+        self.matches, self.width = matches, width
         first, second = flange_to_base[matches.first], flange_to_base[matches.second]
         self.motion = torch.from_numpy(np.linalg.inv(second) @ first).float()
         self.rays = torch.from_numpy((matches.pixels - [width / 2, height / 2]) / [width, width * aspect]).float()
@@ -71,7 +71,7 @@ class EpipolarProblem:
         the recorded one.
         """
         rotation, position = _rotation(cameras[:, :3]), cameras[:, 3:6]
-        scale = cameras[:, 6].exp()
+        scale = cameras[:, LENS].exp()
         motion = (self.motion[chosen] if motion is None else motion).to(cameras)
         rays = self.rays[chosen].to(cameras)
         a = torch.cat([rays[:, 0], torch.ones(len(chosen), 1, dtype=rays.dtype)], dim=1)

@@ -32,10 +32,9 @@ class RecordedJoints:
     velocity: FloatArray
     poses_of: Callable[[FloatArray], FloatArray]
 
-    def poses(self, offsets: FloatArray | None = None, lag: float = 0.0) -> FloatArray:
+    def poses(self, offsets: FloatArray | float = 0.0, lag: float = 0.0) -> FloatArray:
         """`(T, 4, 4)`, were the zeros `offsets` `(J,)` rad away, and the film `lag` s later than recorded."""
-        moved = self.position + lag * self.velocity
-        return self.poses_of(moved if offsets is None else moved + offsets)
+        return self.poses_of(self.position + offsets + lag * self.velocity)
 
 
 @dataclass(frozen=True)

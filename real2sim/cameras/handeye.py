@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from arena.contracts import FloatArray, InvalidInput
 from real2sim.camera import Camera
 from real2sim.cameras.certainty import clustered_errors
-from real2sim.cameras.epipolar import FINAL_TOLERANCE, INLIER, LENS, EpipolarProblem, explained
+from real2sim.cameras.epipolar import FINAL_TOLERANCE, INLIER, LENS, NUMBERS, EpipolarProblem, explained
 from real2sim.cameras.matching import Matches
 from real2sim.robot_kind import Mount
 
@@ -46,6 +46,8 @@ LEAST_KEPT, KEPT_SHARE = 12, 12
 HOP = np.array([0.03, 0.03, 0.03, 0.012, 0.012, 0.012, 0.03])
 """Standard deviations of a jump: rad, m, and of the log focal length."""
 HOP_MATCHES, MOST_HOPS, IDLE_HOPS = 3000, 24, 6
+JUDGED = 2 * FINAL_TOLERANCE
+"""Pixels at 160 columns, of the score that chooses between refined cameras."""
 WORTH_A_HOP = 0.005
 """Of the score: less is no progress."""
 TOLERANCES = (8.0, 0.6)
@@ -56,7 +58,7 @@ TOLERANCES = (8.0, 0.6)
 class HandEye:
     """`camera_to_flange` `(4, 4)` and `focal` in pixels, by how many of the matches bear them out.
 
-    `share` of the matches within `unit` pixels (a pixel at 160 columns) of their epipolar lines; `median_pixels` is the
+    `share` of the matches within a pixel at 160 columns of their epipolar lines; `median_pixels` is the
     distance of those; `explained` is what of the share is not chance (`epipolar.explained`). `position_error` in m and
     `rotation_error` in rad are standard errors. `inliers` `(M,)` are the matches that were counted.
     """
@@ -65,7 +67,6 @@ class HandEye:
     focal: float
     share: float
     median_pixels: float
-    unit: float
     explained: float
     position_error: float
     rotation_error: float
@@ -121,11 +122,10 @@ def solve_hand_eye(
     # the hand dwells on, and perhaps moves, has most of the matches.
     found = np.stack([problem.refined(start, known) for start in starts])
     judges = problem.draw(np.random.default_rng([seed, 12]), len(problem.matches))
-    best = found[int(problem.score(found, judges, FINAL_TOLERANCE * 2).argmax())]
+    best = found[int(problem.score(found, judges, JUDGED).argmax())]
     best = hopped(problem, best, np.random.default_rng([seed, 13]), known, judges)
-    finer = problem.refined(best, known)
-    both = np.stack([best, finer])
-    return _measured(problem, both[int(problem.score(both, judges, FINAL_TOLERANCE * 2).argmax())], known)
+    both = np.stack([best, problem.refined(best, known)])
+    return _measured(problem, both[int(problem.score(both, judges, JUDGED).argmax())], known)
 
 
 def check_hand_eye(matches: Matches, flange_to_base: FloatArray, camera: Camera) -> tuple[HandEye, HandEye]:
@@ -138,7 +138,7 @@ def check_hand_eye(matches: Matches, flange_to_base: FloatArray, camera: Camera)
     centred = replace(usable, pixels=usable.pixels - aside)
     problem = EpipolarProblem(centred, flange_to_base, camera.width, camera.height, aspect)
     known = float(np.log(camera.fx / camera.width))
-    given = camera_numbers(Mount(camera.camera_to_base, camera.fx / camera.width), known)
+    given = camera_numbers(Mount(camera.camera_to_base, camera.fx / camera.width))
     return _measured(problem, given, known), _measured(problem, problem.refined(given, known), known)
 
 
@@ -170,10 +170,9 @@ def _measured(problem: EpipolarProblem, camera: FloatArray, known: float | None)
     error = _standard_errors(problem.matches, off, slope, inliers, known)
     return HandEye(
         camera_to_flange=pose,
-        focal=float(np.exp(camera[6]) * problem.width),
+        focal=float(np.exp(camera[LENS]) * problem.width),
         share=float(inliers.mean()),
-        median_pixels=float(np.median(np.abs(off[inliers]))) * problem.unit if inliers.any() else float("inf"),
-        unit=problem.unit,
+        median_pixels=float(np.median(np.abs(off[inliers]))) * problem.width / 160 if inliers.any() else float("inf"),
         explained=explained(off),
         position_error=float(np.linalg.norm(error[3:6])),
         rotation_error=float(np.linalg.norm(error[:3])),
@@ -185,10 +184,10 @@ def _measured(problem: EpipolarProblem, camera: FloatArray, known: float | None)
 def _standard_errors(
     matches: Matches, off: FloatArray, slope: FloatArray, inliers: NDArray[np.bool_], known: float | None
 ) -> FloatArray:
-    free = slice(0, 7 if known is None else 6)
+    free = slice(0, NUMBERS if known is None else LENS)
     frames = np.stack([matches.first, matches.second], axis=1)[inliers]
     error = clustered_errors(slope[inliers][:, None, free], off[inliers][:, None], frames)
-    return np.pad(error, (0, 7 - len(error)))
+    return np.pad(error, (0, NUMBERS - len(error)))
 
 
 def hopped(
@@ -200,14 +199,13 @@ def hopped(
 ) -> FloatArray:
     """The best camera in reach of `best` by short jumps, each refined (basin hopping; Wales and Doye 1997): beside the
     deepest, the robust distances of many wrong matches have dips some centimetres away, where least squares stay."""
-    tolerance, idle = FINAL_TOLERANCE * 2, 0
-    most = problem.score(best[None], judges, tolerance)[0]
+    most, idle = problem.score(best[None], judges, JUDGED)[0], 0
     for _ in range(MOST_HOPS):
         near = best + HOP * rng.standard_normal(len(best))
         if known is not None:
             near[LENS] = known
         found = problem.refined(near, known, HOP_MATCHES)
-        score = problem.score(found[None], judges, tolerance)[0]
+        score = problem.score(found[None], judges, JUDGED)[0]
         idle = 0 if score > most * (1 + WORTH_A_HOP) else idle + 1
         best, most = (found, score) if score > most else (best, most)
         if idle == IDLE_HOPS:
@@ -271,10 +269,10 @@ def _random_cameras(rng: np.random.Generator, count: int, known: float | None) -
 
 
 def _near(rng: np.random.Generator, middle: FloatArray, spread: FloatArray, count: int) -> FloatArray:
-    drawn = middle + spread * rng.standard_normal((count, 7))
+    drawn = middle + spread * rng.standard_normal((count, NUMBERS))
     drawn[0] = middle
     drawn[:, 3:6] = drawn[:, 3:6].clip(-LONGEST_ARM, LONGEST_ARM)
-    drawn[:, 6] = drawn[:, 6].clip(*np.log(FOCALS))
+    drawn[:, LENS] = drawn[:, LENS].clip(*np.log(FOCALS))
     return drawn
 
 

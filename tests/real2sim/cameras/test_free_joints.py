@@ -7,14 +7,13 @@ import pytest
 from scipy.interpolate import CubicSpline
 
 from arena.contracts import FloatArray
-from real2sim.camera import Camera
 from real2sim.cameras.free_joints import FreeJoints, RecordedJoints, free_joints
 from real2sim.cameras.gates import epipolar_gate, joints_gate
 from real2sim.cameras.handeye import HandEye, check_hand_eye
 from real2sim.mount import flange_poses
 from real2sim.robot import PandaKinematics
 from real2sim.truth.motion import HOME
-from tests.real2sim.cameras.test_handeye import FOCAL, FRAMES, HEIGHT, WIDTH, hand_eye, seen
+from tests.real2sim.cameras.test_handeye import FRAMES, HEIGHT, WIDTH, given, seen
 
 KINEMATICS = PandaKinematics()
 SECONDS = np.linspace(0, 12, FRAMES)
@@ -31,8 +30,7 @@ def recorded(offsets: FloatArray | None = None, lag: float = 0.0) -> tuple[HandE
     path = CubicSpline(np.linspace(0, 12, 7), waypoints)
     told = path(SECONDS - lag) + (np.zeros(7) if offsets is None else offsets)
     matches = seen(poses(path(SECONDS)))
-    camera = Camera(WIDTH, HEIGHT, FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2, hand_eye())
-    fit = check_hand_eye(matches, poses(told), camera)[1]
+    fit = check_hand_eye(matches, poses(told), given())[1]
     return fit, free_joints(fit, RecordedJoints(told, path(SECONDS - lag, 1), poses), WIDTH, HEIGHT)
 
 

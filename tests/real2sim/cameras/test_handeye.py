@@ -184,7 +184,7 @@ def test_a_given_cameras_principal_point_counts() -> None:
 def test_pairs_tell_their_own_turns() -> None:
     flange = flange_path(np.random.default_rng(0))
     matches = seen(flange)
-    fit = HandEye(hand_eye(), FOCAL, 0.7, 0.1, 1.0, 0.56, 0.0, 0.0, matches, np.ones(len(matches), bool))
+    fit = HandEye(hand_eye(), FOCAL, 0.7, 0.1, 0.56, 0.0, 0.0, matches, np.ones(len(matches), bool))
     right = rotation_residuals(fit, flange, WIDTH, HEIGHT)
     assert len(right) > 20
     assert np.degrees(np.median(right)) < 0.3

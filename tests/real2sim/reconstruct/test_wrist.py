@@ -23,7 +23,7 @@ from real2sim.reconstruct.settings import BuildSettings
 from real2sim.robot import PandaKinematics
 from real2sim.truth import make_truth
 from real2sim.truth.motion import HOME
-from tests.real2sim.cameras.test_handeye import FOCAL, FRAMES, flange_path, hand_eye, seen
+from tests.real2sim.cameras.test_handeye import FOCAL, FRAMES, flange_path, given, hand_eye, seen
 
 
 def stages(tmp_path: Path, episode: Episode) -> CameraStages:
@@ -63,7 +63,7 @@ def test_a_wrist_camera_that_the_dataset_gives_is_used_where_the_film_bears_it_o
     matches = seen(flange)
     monkeypatch.setattr(wrist, "match_frames", lambda film: matches)
     monkeypatch.setattr(wrist, "mount_poses", lambda *_: flange)
-    searched = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
+    searched = check_hand_eye(matches, flange, given())[1]
     monkeypatch.setattr(wrist, "solve_hand_eye", lambda *_, **__: searched)
     pose = hand_eye()
     pose[0, 3] += millimetres / 1000
@@ -80,7 +80,7 @@ def test_a_wrist_camera_that_pairs_of_frames_contradict_is_searched_for_again(
     """As many of its features may be at their lines, where the search was lost."""
     flange = flange_path(np.random.default_rng(0))
     matches = seen(flange)
-    right = check_hand_eye(matches, flange, Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye()))[1]
+    right = check_hand_eye(matches, flange, given())[1]
     pose = hand_eye()
     pose[:3, :3] = pose[:3, :3] @ Rotation.from_rotvec([0.0, 0.2, 0.0]).as_matrix()
     wrong = replace(right, camera_to_flange=pose, explained=0.9 * right.explained)
@@ -109,8 +109,7 @@ def test_a_joint_that_is_recorded_with_a_wrong_zero_refuses_the_twin(
     true = HOME + np.random.default_rng(0).uniform(-0.3, 0.3, (FRAMES, 7))
     told = true + offset * np.eye(7)[3]
     matches = seen(flange_poses(true, PandaKinematics()))
-    camera = Camera(160, 96, FOCAL, FOCAL, 80, 48, hand_eye())
-    near = check_hand_eye(matches, flange_poses(told, PandaKinematics()), camera)[1]
+    near = check_hand_eye(matches, flange_poses(told, PandaKinematics()), given())[1]
     monkeypatch.setattr(wrist, "match_frames", lambda film: matches)
     monkeypatch.setattr(wrist, "solve_hand_eye", lambda *_, **__: near)
     cameras = stages(tmp_path, replace(make_truth(0, FRAMES).episode, joint_position=told))
