@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from arena.contracts import FloatArray
 from real2sim.cameras.epipolar import LENS, NUMBERS, EpipolarProblem, Linear, differences, explained, robust_fit
@@ -56,26 +55,25 @@ def free_joints(
     the camera stays level, nothing), so that no film tells of them.
     """
     problem = EpipolarProblem(fit.matches, joints.poses(), width, height, aspect)
-    first, second = fit.matches.first, fit.matches.second
-    chosen = torch.from_numpy(problem.draw(np.random.default_rng(0), JUDGES))
+    chosen = problem.draw(np.random.default_rng(0), JUDGES)
 
-    def motion(told: FloatArray, asked: Tensor) -> Tensor:
-        at = joints.poses(*_told(told))
-        return torch.from_numpy(np.linalg.inv(at)[second[asked]] @ at[first[asked]])
+    def motion(told: FloatArray, asked: NDArray[np.int64]) -> FloatArray:
+        return problem.motions(joints.poses(*_told(told)), asked)
+
+    def off(camera: FloatArray, told: FloatArray, asked: NDArray[np.int64]) -> FloatArray:
+        return problem.distances(camera[None], asked, motion(told, asked))
 
     def linear(numbers: FloatArray) -> Linear:
         camera, told = np.split(numbers, [NUMBERS])
-        as_told = motion(told, chosen)
-        here, by_camera = differences(lambda moved: problem.off(moved, chosen, as_told), camera)
-        _, by_joints = differences(lambda moved: problem.off(camera, chosen, motion(moved, chosen)), told)
+        here, by_camera = problem.linear(camera, chosen, motion(told, chosen))
+        _, by_joints = differences(lambda many: np.concatenate([off(camera, each, chosen) for each in many]), told)
         return here, np.concatenate([by_camera, by_joints], axis=1)
 
     camera = camera_numbers(Mount(fit.camera_to_flange, fit.focal / width))
     start = np.concatenate([camera, np.zeros(joints.position.shape[1] - 1)])
     numbers = robust_fit(linear, start, [LENS] if lens_known else [])
     camera, told = np.split(numbers, [NUMBERS])
-    everything = torch.arange(len(fit.matches))
-    return FreeJoints(*_told(told), explained(problem.off(camera, everything, motion(told, everything))))
+    return FreeJoints(*_told(told), explained(off(camera, told, problem.everything)[0]))
 
 
 def _told(numbers: FloatArray) -> tuple[FloatArray, float]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -162,7 +161,7 @@ def camera_numbers(mount: Mount, known: float | None = None) -> FloatArray:
 
 def _measured(problem: EpipolarProblem, camera: FloatArray, known: float | None) -> HandEye:
     """The hand-eye of a camera's seven numbers, by all matches."""
-    off, slope = problem.linear(camera, torch.arange(len(problem.matches)))
+    off, slope = problem.linear(camera, problem.everything)
     inliers = np.abs(off) < INLIER
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_rotvec(camera[:3]).as_matrix()

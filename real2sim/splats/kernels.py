@@ -4,8 +4,7 @@ The rules are those of gsplat's kernels (`RasterizeToPixels3DGSFwd.cu`): an alph
 does not count, and a pixel is finished before the Gaussian that would leave it 1e-4 of its light or less. Loops over
 a tile's pixels have no branches and run over one flat array, so that LLVM makes vector instructions of them.
 
-Numba keeps what it compiled beside this file or in the user's cache, and looks at this file alone to know whether
-that is still right: so the constants that are compiled in are here, too.
+The constants that are compiled in are here, too (see `real2sim.compiled`).
 """
 
 from __future__ import annotations
@@ -15,8 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from real2sim.compiled import ROUNDS_AWAY, compiled
 
 MIN_ALPHA = 1 / 255
 """What shows less of itself than this in a pixel does not count (gsplat's `ALPHA_THRESHOLD`)."""
@@ -33,19 +34,6 @@ GSPLAT_REACH = 3.33
 """Standard deviations from its mean at which gsplat takes a Gaussian to end."""
 _PLACE_MARGIN = 1e-3
 """Pixels that a Gaussian's rows are taken wider, so that rounding never cuts one off."""
-_ROUNDS_AWAY = {"contract", "reassoc", "nsz", "arcp"}
-"""What LLVM may do to floats: fused and reordered sums, but NaN and infinity stay what they are."""
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled when first called, without Python's lock, and kept for other processes where a folder can be written."""
-    options: dict[str, Any] = {"fastmath": _ROUNDS_AWAY, "nogil": True, "error_model": "numpy"}
-    try:
-        compiled: Callable[..., Any] = njit(cache=True, **options)(function)
-    except RuntimeError:  # numba has nowhere to write: a read-only installation of a user without a home
-        compiled = njit(**options)(function)
-    return compiled
-
 
 _EXP = tuple(
     np.float32(c)
@@ -60,7 +48,7 @@ def _exponential(x: float) -> float:
     return math.exp(x)
 
 
-@overload(_exponential, jit_options={"fastmath": _ROUNDS_AWAY, "error_model": "numpy"})
+@overload(_exponential, jit_options={"fastmath": ROUNDS_AWAY, "error_model": "numpy"})
 def _exponential_of(x: Any) -> Callable[..., Any]:
     """float32 has a polynomial that LLVM can vectorise (the library's exp is a call); float64, of tests, is exact."""
 
@@ -81,7 +69,7 @@ def _exponential_of(x: Any) -> Callable[..., Any]:
     return single if x == types.float32 else double
 
 
-@_compiled
+@compiled
 def may_be_seen(means, sizes, opacities, view, k, width, height, near):  # type: ignore[no-untyped-def]
     """`(N,)` bool: in front of a camera, dense enough to count, and, however it is turned, near enough to the picture.
 
@@ -107,7 +95,7 @@ def may_be_seen(means, sizes, opacities, view, k, width, height, near):  # type:
     return seen
 
 
-@_compiled
+@compiled
 def list_hits(splats, order, image, columns, rows, images):  # type: ignore[no-untyped-def]
     """What `tiles.Hits` holds, of `splats` `(M, SPLAT_NUMBERS)` walked through in `order`.
 
@@ -146,7 +134,7 @@ def list_hits(splats, order, image, columns, rows, images):  # type: ignore[no-u
     return gaussian, starts, heights
 
 
-@_compiled
+@compiled
 def _nearest(splat, column, row):  # type: ignore[no-untyped-def]
     """The smallest squared Mahalanobis distance between a mean and the box of a tile's pixel centres.
 
@@ -170,7 +158,7 @@ _BEHIND, _WANTED = 4 * PIXELS, 5 * PIXELS
 _WORKSPACE = 10 * PIXELS
 
 
-@_compiled
+@compiled
 def _place(work, tile, columns, rows):  # type: ignore[no-untyped-def]
     """Write the pixel centres of a tile; returns its image, first row and first column."""
     top, left = (tile // columns) % rows * TILE, tile % columns * TILE
@@ -179,7 +167,7 @@ def _place(work, tile, columns, rows):  # type: ignore[no-untyped-def]
     return tile // (columns * rows), top, left
 
 
-@_compiled
+@compiled
 def _pixels_of(splat, height, top):  # type: ignore[no-untyped-def]
     """The range of a tile's pixels, in whole rows, that a Gaussian reaching `height` px up and down can show in."""
     first = math.ceil(max(splat[Y] - height - top - 0.5, 0.0))
@@ -187,7 +175,7 @@ def _pixels_of(splat, height, top):  # type: ignore[no-untyped-def]
     return max(first, 0) * TILE, (last + 1) * TILE
 
 
-@_compiled
+@compiled
 def composite_tiles(splats, gaussian, starts, heights, columns, rows, pictures, left, first, end):  # type: ignore[no-untyped-def]
     """Draw tiles `first` to `end`, front to back, into `pictures` `(images, H, W, CHANNELS)`.
 
@@ -220,7 +208,7 @@ def composite_tiles(splats, gaussian, starts, heights, columns, rows, pictures, 
             left[tile, 0, i], left[tile, 1, i] = abs(work[_LEFT + i]), work[_LAST + i]
 
 
-@_compiled
+@compiled
 def _show(work, splat, place, begin, stop):  # type: ignore[no-untyped-def]
     """Composite one Gaussian over the pixels from `begin` to `stop` of a tile.
 
@@ -251,7 +239,7 @@ def _show(work, splat, place, begin, stop):  # type: ignore[no-untyped-def]
         work[_SUM + 4 * PIXELS + i] += weight
 
 
-@_compiled
+@compiled
 def _is_dark(work):  # type: ignore[no-untyped-def]
     for i in range(PIXELS):  # noqa: SIM110 (numba knows no generators)
         if work[_LEFT + i] > 0:
@@ -259,7 +247,7 @@ def _is_dark(work):  # type: ignore[no-untyped-def]
     return True
 
 
-@_compiled
+@compiled
 def gradient_of_tiles(splats, gaussian, starts, heights, columns, rows, upstream, left, to_rows, first, end):  # type: ignore[no-untyped-def]
     """Back to front through tiles `first` to `end`: `to_rows` `(R, SPLAT_NUMBERS)` of every hit that shows.
 
@@ -286,7 +274,7 @@ def gradient_of_tiles(splats, gaussian, starts, heights, columns, rows, upstream
             _trace(work, splats[m], number(place), begin, stop, to_rows[row])
 
 
-@_compiled
+@compiled
 def _trace(work, splat, place, begin, stop, gradient):  # type: ignore[no-untyped-def]
     """Take one Gaussian off the pixels from `begin` to `stop` of a tile, and write the gradient of its numbers."""
     number = splat.dtype.type
@@ -332,7 +320,7 @@ def _trace(work, splat, place, begin, stop, gradient):  # type: ignore[no-untype
     gradient[RED], gradient[GREEN], gradient[BLUE], gradient[DEPTH] = to_red, to_green, to_blue, to_depth
 
 
-@_compiled
+@compiled
 def sum_rows(rows, gaussian, sums):  # type: ignore[no-untyped-def]
     """Add `rows` `(R, D)` to the `sums` `(M, D)` of their Gaussians, always in the order of the rows."""
     for row in range(len(rows)):
