@@ -8,7 +8,7 @@ more with the zeros and the lag left free (kinematic self-calibration; Bennett a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ class RecordedJoints:
     def poses(self, offsets: FloatArray | float = 0.0, lag: float = 0.0) -> FloatArray:
         """`(T, 4, 4)`, were the zeros `offsets` `(J,)` rad away, and the film `lag` s later than recorded."""
         return self.poses_of(self.position + offsets + lag * self.velocity)
+
+    def later(self, lag: float) -> RecordedJoints:
+        """Those `lag` s after them."""
+        return replace(self, position=self.position + lag * self.velocity)
 
 
 @dataclass(frozen=True)

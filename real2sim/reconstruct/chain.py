@@ -156,14 +156,19 @@ class _Chain:
 
     def run(self, exterior: list[str]) -> dict[str, Any]:
         self.cameras.steady(exterior)
-        cameras = self.cameras.exteriors(exterior)
         wrist = self.cameras.wrist()
+        cameras = self.cameras.exteriors(exterior)
         servo, gripper = self._control()
-        footage = Footage(self._episode, cameras, wrist)
+        footage = Footage(self._filmed, cameras, wrist)
         plane, views = self._table(footage)
         things = self._things(views, plane, footage)
         self._gaussians(views, plane, things.objects, cameras)
         return self._finished(replace(things, servo=servo, gripper=gripper), footage)
+
+    @property
+    def _filmed(self) -> Episode:
+        """The episode with its joints as its films show them; what they were told goes with those recorded."""
+        return self.cameras.episode
 
     def _control(self) -> tuple[Servo, GripperServo]:
         """How arm and gripper follow their commands, where the episode holds them; else what is assumed."""
@@ -191,7 +196,7 @@ class _Chain:
 
         def compute() -> tuple[dict[str, Any], list[Gate]]:
             settings = TableSettings(camera_metres=CAMERA_METRES, camera_degrees=CAMERA_DEGREES)
-            settings = settings.below(lowest_reached(self._episode) + TABLE_ERROR)
+            settings = settings.below(lowest_reached(self._filmed) + TABLE_ERROR)
             least = MIN_CELLS * settings.cell**2
             try:
                 table = find_table(one_per_viewpoint(views), settings=settings)
@@ -243,7 +248,7 @@ class _Chain:
         self, views: list[View], plane: SupportPlane, things: tuple[TwinObject, ...], cameras: dict[str, Camera]
     ) -> None:
         def compute() -> tuple[dict[str, Any], list[Gate]]:
-            robots = {name: robot_depths(self._episode, camera) for name, camera in cameras.items()}
+            robots = {name: robot_depths(self._filmed, camera) for name, camera in cameras.items()}
             scene, quality = fit_scene(
                 prepare(views, plane, things, robot_named(self._episode.robot), robots), robots, self._engine
             )
@@ -285,8 +290,8 @@ class _Chain:
 
     def _replayed(self, twin: Twin, footage: Footage) -> tuple[dict[str, Any], list[Gate]]:
         """How like its episode the twin looks, and how far from where it had been its arm comes by its commands."""
-        twin = dressed(twin, self._episode)
-        replays = replay(twin, self._episode, footage.moved)
+        twin = dressed(twin, self._filmed)
+        replays = replay(twin, self._filmed, footage.moved)
         picture_of(replays, self._out / PICTURE)
         worst = min(each.still_psnr for each in replays.values())
         reason = "" if worst >= LEAST_REPLAY_PSNR else "the twin does not look like its episode: see replay.png"

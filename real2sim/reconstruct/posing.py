@@ -21,6 +21,7 @@ from real2sim.cameras.gates import (
     unseen_gate,
 )
 from real2sim.mount import WRIST
+from real2sim.reconstruct.film_time import at_film_time
 from real2sim.reconstruct.ledger import Ledger, Refused
 from real2sim.reconstruct.settings import BuildSettings
 from real2sim.reconstruct.wrist import find_wrist
@@ -31,16 +32,19 @@ LENS_UNLIKE = 0.1
 
 class CameraStages:
     """Exterior cameras and the wrist's, each a stage of the `ledger`; `left_out` are those that were not found, and
-    `measures` what no gate asks of those that were."""
+    `measures` what no gate asks of those that were.
+
+    `episode` has its joints as the films show them once the wrist camera, which comes first, has told when that was.
+    """
 
     def __init__(self, episode: Episode, settings: BuildSettings, ledger: Ledger) -> None:
-        self._episode, self._settings, self._ledger = episode, settings, ledger
+        self.episode, self._settings, self._ledger = episode, settings, ledger
         self.left_out: list[str] = []
         self.measures: dict[str, dict[str, float | None]] = {}
         self._overlap: dict[str, float] = {}
 
     def _steadiness(self, name: str) -> tuple[dict[str, Any], list[Gate]]:
-        gate = replace(steadiness(self._episode.cameras[name].read(), name), stage=f"steadiness {name}")
+        gate = replace(steadiness(self.episode.cameras[name].read(), name), stage=f"steadiness {name}")
         return {"moved": gate.value}, [gate]
 
     def steady(self, names: list[str]) -> None:
@@ -48,6 +52,15 @@ class CameraStages:
         for name in names:
             self._ledger.run(f"steadiness {name}", lambda name=name: self._steadiness(name))  # type: ignore[misc]
             self._ledger.insist(f"steadiness {name}")
+
+    def wrist(self) -> Camera:
+        """The wrist camera, its pose that on the flange."""
+        facts = self._ledger.run("camera wrist", lambda: find_wrist(self.episode, self._settings))
+        self._ledger.insist("camera wrist")
+        told = ("rotation_residual_deg", "median_pixels", "position_error", "rotation_error", "lag_ms", "corrected_ms")
+        self.measures[WRIST] = {name: facts.get(name) for name in told}
+        self.episode = at_film_time(self.episode, facts["corrected_ms"] / 1000)
+        return camera_of(facts["camera"])
 
     def exteriors(self, names: list[str]) -> dict[str, Camera]:
         """Static cameras that pass. Others are left out: with one that passes, it is not the joints that are wrong."""
@@ -74,7 +87,7 @@ class CameraStages:
         """The focal length of a camera that was found, whose films are as large: a rig's are mostly of one kind."""
         if self._settings.focal(name) is not None:
             return None
-        height, width = self._episode.cameras[name].shape[1:3]
+        height, width = self.episode.cameras[name].shape[1:3]
         alike = [camera.fx for camera in found.values() if (camera.width, camera.height) == (width, height)]
         return alike[0] if alike else None
 
@@ -107,16 +120,16 @@ class CameraStages:
 
     def _exterior(self, name: str, lens: float | None = None) -> tuple[dict[str, Any], list[Gate]]:
         settings = self._settings
-        known = calibrated_camera(self._episode, name)
+        known = calibrated_camera(self.episode, name)
         if known is not None and lens is None:  # The second search, with a lens, comes after it was checked.
-            fit = check_exterior(self._episode, name, known)
+            fit = check_exterior(self.episode, name, known)
             if (gate := given_gate(fit, name)).passed:
                 facts = {"camera": camera_facts(known), "iou": fit.iou, "given": True, "shown": True}
                 return {**facts, "mask_iou": fit.mask_iou}, [gate]
             # A camera that its dataset is wrong about is looked for.
-        focal, aspect = settings.focal(name), settings.aspect(self._episode, name)
+        focal, aspect = settings.focal(name), settings.aspect(self.episode, name)
         try:
-            fit = solve_exterior(self._episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
+            fit = solve_exterior(self.episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
         except RobotUnseen as unseen:
             # Another lens would not show it either.
             return {"camera": None, "shown": True}, [unseen_gate(unseen, name)]
@@ -124,11 +137,3 @@ class CameraStages:
         shown = silhouette_gate(fit, name)
         facts |= {"feature_share": fit.feature_share, "mask_iou": fit.mask_iou, "shown": shown.passed}
         return facts, [shown, certainty_gate(fit, name)]
-
-    def wrist(self) -> Camera:
-        """The wrist camera, its pose that on the flange."""
-        facts = self._ledger.run("camera wrist", lambda: find_wrist(self._episode, self._settings))
-        self._ledger.insist("camera wrist")
-        told = ("rotation_residual_deg", "median_pixels", "position_error", "rotation_error", "lag_ms")
-        self.measures[WRIST] = {name: facts.get(name) for name in told}
-        return camera_of(facts["camera"])

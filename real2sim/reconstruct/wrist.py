@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera, calibrated_camera, camera_facts
-from real2sim.cameras.free_joints import RecordedJoints, free_joints
+from real2sim.cameras.free_joints import FreeJoints, RecordedJoints, free_joints
 from real2sim.cameras.gates import (
+    LEAST_EPIPOLAR,
     Gate,
     epipolar_gate,
     finite,
@@ -34,23 +35,59 @@ ATTEMPTS = 2
 MOST_MATCHED = 200
 """Of the wrist camera's frames: each is matched with each other."""
 
+LEAST_LAG, MOST_LAG_FRAMES = 0.01, 0.5
+"""Between a film and the joints, in s and in times between two frames: less is not corrected, nor is more."""
+LAG_GAIN = 1.03
+"""That joints at the film's time explain so many times as much of it is asked of a lag that is corrected."""
+
 Found = tuple[dict[str, Any], list[Gate]]
 
 
 def find_wrist(episode: Episode, settings: BuildSettings) -> Found:
-    """The wrist camera's facts and gates: the dataset's where its film bears it out, else one that is searched for."""
+    """The wrist camera's facts and gates: the dataset's where its film bears it out, else one that is searched for.
+
+    Where joints a little earlier or later explain the film clearly better, those are taken: `corrected_ms` of the facts
+    is by how much the film is later than what was recorded, 0 where that stands.
+    """
     seen = _Seen.of(episode)
     try:
-        known = calibrated_camera(episode, WRIST)
-        if known is not None:
-            given, near = check_hand_eye(seen.matches, seen.poses, known)
-            if (gate := given_hand_eye_gate(given, near)).passed:
-                told, joints = seen.freed(known, near, lens_known=True)
-                return {**seen.facts(known, given), **told, "given": True}, [joints, gate]
-            # As of static cameras: one that its dataset is wrong about is looked for.
-        return _searched(seen, episode, settings)
+        found = _answer(seen, episode, settings)
+        lag = found.lag
+        if abs(lag) < LEAST_LAG or abs(lag) > MOST_LAG_FRAMES / episode.fps:
+            return found.facts, found.gates
+        again = _answer(seen.later(lag), episode, settings)
     except InvalidInput as error:
         return {"camera": None}, [unmatched_gate(error)]
+    if again.explained < LAG_GAIN * found.explained or again.explained < LEAST_EPIPOLAR:
+        return found.facts, found.gates
+    told = {"corrected_ms": 1000 * lag, "lag_ms": 1000 * (lag + again.lag)}
+    return {**again.facts, **told}, again.gates
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What is `explained` of the film by joints at their recorded time, and by how many s that is before the film's."""
+
+    facts: dict[str, Any]
+    gates: list[Gate]
+    explained: float
+    lag: float
+
+
+def _answer(seen: _Seen, episode: Episode, settings: BuildSettings) -> _Answer:
+    known = calibrated_camera(episode, WRIST)
+    if known is not None:
+        given, near = check_hand_eye(seen.matches, seen.poses, known)
+        if (gate := given_hand_eye_gate(given, near)).passed:
+            free = seen.freed(known, near, lens_known=True)
+            facts = {**seen.facts(known, given), **_told(free), "given": True}
+            return _Answer(facts, [joints_gate(near, free), gate], near.explained, free.lag)
+        # As of static cameras: one that its dataset is wrong about is looked for.
+    return _searched(seen, episode, settings)
+
+
+def _told(free: FreeJoints) -> dict[str, Any]:
+    return {"joint_zeros_deg": np.degrees(free.offsets).tolist(), "lag_ms": 1000 * free.lag, "corrected_ms": 0.0}
 
 
 @dataclass(frozen=True)
@@ -85,31 +122,34 @@ class _Seen:
             "rotation_error": finite(fit.rotation_error),
         }
 
-    def freed(self, camera: Camera, fit: HandEye, *, lens_known: bool) -> tuple[dict[str, Any], Gate]:
-        """What the film says of the joints, as facts, and its gate."""
+    def later(self, lag: float) -> _Seen:
+        """With the joints `lag` s after those recorded."""
+        joints = self.joints.later(lag)
+        return replace(self, joints=joints, poses=joints.poses())
+
+    def freed(self, camera: Camera, fit: HandEye, *, lens_known: bool) -> FreeJoints:
+        """What the film says of the joints."""
         aspect = camera.fy / camera.fx
-        free = free_joints(fit, self.joints, self.width, self.height, aspect=aspect, lens_known=lens_known)
-        facts = {"joint_zeros_deg": np.degrees(free.offsets).tolist(), "lag_ms": 1000 * free.lag}
-        return facts, joints_gate(fit, free)
+        return free_joints(fit, self.joints, self.width, self.height, aspect=aspect, lens_known=lens_known)
 
 
-def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> Found:
+def _searched(seen: _Seen, episode: Episode, settings: BuildSettings) -> _Answer:
     """The wrist camera that a search finds. One that the film contradicts is searched for again with another seed,
     since a search can be lost, and the one that explains most is kept."""
     focal, aspect = settings.focal(WRIST), settings.aspect(episode, WRIST)
     width, height, poses = seen.width, seen.height, seen.poses
-    tried: list[tuple[float, Found]] = []
+    tried: list[_Answer] = []
     for attempt in range(ATTEMPTS):
         fit = solve_hand_eye(
             seen.matches, poses, width, height, seed=settings.seed + attempt, focal=focal, aspect=aspect,
             mounts=robot_named(episode.robot).mounts,
         )  # fmt: skip
         camera = Camera(width, height, fit.focal, fit.focal * aspect, width / 2, height / 2, fit.camera_to_flange)
-        told, joints = seen.freed(camera, fit, lens_known=focal is not None)
-        facts = {**seen.facts(camera, fit), **told}
+        free = seen.freed(camera, fit, lens_known=focal is not None)
+        facts = {**seen.facts(camera, fit), **_told(free)}
         # Of the joints first: it says what is wrong where the others only say that something is.
-        borne_out = [joints, epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
-        tried.append((fit.explained, (facts, [*borne_out, hand_eye_gate(fit)])))
+        borne_out = [joints_gate(fit, free), epipolar_gate(fit), rotation_gate(facts["rotation_residual_deg"])]
+        tried.append(_Answer(facts, [*borne_out, hand_eye_gate(fit)], fit.explained, free.lag))
         if all(gate.passed for gate in borne_out):
             break
-    return max(tried, key=lambda each: each[0])[1]
+    return max(tried, key=lambda each: each.explained)

@@ -152,7 +152,7 @@ def test_a_camera_that_the_dataset_gives_is_checked_and_used(tmp_path: Path, mon
     truth = make_truth(1, 30)
     given = {name: camera_facts(camera) for name, camera in truth.exterior.items()}
     cameras, asked = stages(tmp_path, monkeypatch, {})
-    cameras._episode = replace(truth.episode, metadata={CALIBRATION: given})
+    cameras.episode = replace(truth.episode, metadata={CALIBRATION: given})
     found = cameras.exteriors(sorted(truth.exterior))
     assert asked == []
     assert all(np.allclose(found[name].camera_to_base, truth.exterior[name].camera_to_base) for name in found)
@@ -165,7 +165,7 @@ def test_a_camera_that_the_dataset_is_wrong_about_is_looked_for(
     truth = make_truth(1, 30)
     elsewhere = replace(truth.exterior["exterior_1"], camera_to_base=truth.exterior["exterior_2"].camera_to_base)
     cameras, asked = stages(tmp_path, monkeypatch, {("exterior_1", None): a_fit(120.0, 0.9)})
-    cameras._episode = replace(truth.episode, metadata={CALIBRATION: {"exterior_1": camera_facts(elsewhere)}})
+    cameras.episode = replace(truth.episode, metadata={CALIBRATION: {"exterior_1": camera_facts(elsewhere)}})
     assert cameras.exteriors(["exterior_1"])["exterior_1"].fx == 120.0
     assert asked == [("exterior_1", None)]
 
