@@ -150,8 +150,8 @@ def epipolar_gate(fit: HandEye) -> Gate:
     if value < LEAST_EPIPOLAR:
         reason = (
             "the wrist camera does not move as the joints say: joint zeros or units are wrong, pictures and joints are "
-            "of different times, the picture is mirrored, the camera is not fixed to the flange, this is another robot, or "
-            "most of what it sees is moved"
+            "of different times, the picture is mirrored, the camera is not fixed to the flange, this is another "
+            "robot, or most of what it sees is moved"
         )
     return Gate("camera wrist", EPIPOLAR, value, LEAST_EPIPOLAR, not reason, reason)
 

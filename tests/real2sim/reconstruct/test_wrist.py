@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
-from arena.contracts import Episode
+from arena.contracts import Episode, FloatArray
 from real2sim.camera import CALIBRATION, Camera, camera_facts
 from real2sim.cameras.handeye import HandEye, check_hand_eye
 from real2sim.cameras.matching import Matches
 from real2sim.frames import MemoryFrames
 from real2sim.mount import flange_poses
 from real2sim.reconstruct import wrist
+from real2sim.reconstruct.film_time import at_film_time
 from real2sim.reconstruct.ledger import Ledger, Refused
 from real2sim.reconstruct.posing import CameraStages
 from real2sim.reconstruct.settings import BuildSettings
@@ -118,3 +120,47 @@ def test_a_joint_that_is_recorded_with_a_wrong_zero_refuses_the_twin(
             cameras.wrist()
     else:
         np.testing.assert_allclose(cameras.wrist().camera_to_base, near.camera_to_flange)
+
+
+def later(lag: float) -> tuple[FloatArray, FloatArray]:
+    """Joints `(FRAMES, 7)` at a film's frames, two a second, and as they are recorded `lag` s too early."""
+    frames = np.arange(FRAMES) / 2
+    path = CubicSpline(np.linspace(0, frames[-1], 7), HOME + np.random.default_rng(0).uniform(-0.3, 0.3, (7, 7)))
+    return path(frames), path(frames - lag)
+
+
+@pytest.mark.parametrize(("lag", "corrected"), [(0.03, 30), (-0.06, -60), (0.004, 0), (0.4, 0)])
+def test_joints_that_lag_by_less_than_half_a_frame_are_taken_at_the_films_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lag: float, corrected: float
+) -> None:
+    filmed, told = later(lag)
+    matches = seen(flange_poses(filmed, PandaKinematics()))
+    monkeypatch.setattr(wrist, "match_frames", lambda film: matches)
+    monkeypatch.setattr(
+        wrist, "solve_hand_eye", lambda found, poses, *_, **__: check_hand_eye(found, poses, given())[1]
+    )
+    cameras = stages(tmp_path, replace(make_truth(0, FRAMES).episode, joint_position=told, fps=2.0))
+    if lag > 0.25:
+        with pytest.raises(Refused, match="of different times|later than the joints"):
+            cameras.wrist()
+        return
+    found = cameras.wrist()
+    away = np.linalg.norm(found.camera_to_base[:3, 3] - hand_eye()[:3, 3])
+    assert cameras.measures["wrist"]["lag_ms"] == pytest.approx(1000 * lag, abs=3)
+    assert cameras.measures["wrist"]["corrected_ms"] == pytest.approx(corrected, abs=3)
+    if not corrected:
+        np.testing.assert_array_equal(cameras.episode.joint_position, told)
+        return
+    assert away < 0.004  # 24 mm with joints as they were recorded
+    off = np.abs(np.asarray(cameras.episode.joint_position) - filmed)
+    assert np.median(off) < 0.3 * np.median(np.abs(told - filmed))
+
+
+def test_an_episode_at_its_films_time_keeps_what_was_recorded_besides() -> None:
+    episode = make_truth(0, 12).episode
+    assert at_film_time(episode, 0.0) is episode
+    ramp = np.arange(12.0)[:, None] * np.ones(7) / episode.fps
+    moved = at_film_time(replace(episode, joint_position=ramp, gripper_position=ramp[:, :1]), 0.05)
+    np.testing.assert_allclose(moved.joint_position, ramp + 0.05)
+    assert np.asarray(moved.gripper_position).max() <= 1
+    np.testing.assert_array_equal(moved.cartesian_position, episode.cartesian_position)
