@@ -65,16 +65,18 @@ class CameraStages:
     def exteriors(self, names: list[str]) -> dict[str, Camera]:
         """Static cameras that pass. Others are left out: with one that passes, it is not the joints that are wrong."""
         found: dict[str, Camera] = {}
-        lost: list[str] = []
+        lost: dict[str, float | None] = {}
         for name in names:
             stage = f"camera {name}"
             facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
             if self._ledger.passed(stage):
                 self._take(name, facts, found)
-            elif not facts["shown"]:  # What is only uncertain would be as uncertain again.
-                lost.append(name)
-        for name in lost:
-            if (lens := self._lens_of(name, found)) is not None:
+            elif facts["camera"] is not None:  # Another lens would not show a robot that does not move either.
+                lost[name] = camera_of(facts["camera"]).fx if facts["shown"] else None
+        for name, uncertain in lost.items():
+            lens = self._lens_of(name, found)
+            # What is only uncertain would be as uncertain again, unless it was found with another lens.
+            if lens is not None and (uncertain is None or _unlike(uncertain, lens)):
                 self._again(name, lens, found)
         for name, lens in self._doubtful(found):
             self._again(name, lens, found)
@@ -98,7 +100,7 @@ class CameraStages:
             return []
         best = max(searched, key=lambda name: self._overlap[name])
         lens = found[best].fx
-        return [(name, lens) for name in searched if abs(np.log(found[name].fx / lens)) > LENS_UNLIKE]
+        return [(name, lens) for name in searched if _unlike(found[name].fx, lens)]
 
     def _again(self, name: str, focal: float, found: dict[str, Camera]) -> None:
         """A camera that was not found, or is doubtful, with a lens like another's: the better of both."""
@@ -131,9 +133,12 @@ class CameraStages:
         try:
             fit = solve_exterior(self.episode, name, seed=settings.seed, focal=focal, lens=lens, aspect=aspect)
         except RobotUnseen as unseen:
-            # Another lens would not show it either.
             return {"camera": None, "shown": True}, [unseen_gate(unseen, name)]
         facts = {"camera": camera_facts(fit.camera), "iou": fit.iou, "position_error": finite(fit.position_error)}
         shown = silhouette_gate(fit, name)
         facts |= {"feature_share": fit.feature_share, "mask_iou": fit.mask_iou, "shown": shown.passed}
         return facts, [shown, certainty_gate(fit, name)]
+
+
+def _unlike(focal: float, lens: float) -> bool:
+    return bool(abs(np.log(focal / lens)) > LENS_UNLIKE)

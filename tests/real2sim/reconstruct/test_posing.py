@@ -93,10 +93,15 @@ def test_one_that_stays_lost_is_left_out(tmp_path: Path, monkeypatch: pytest.Mon
     assert cameras.left_out == ["exterior_1"]
 
 
-def test_one_that_is_only_uncertain_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fits = {("exterior_1", None): a_fit(120.0, 0.9, error=0.05), ("exterior_2", None): a_fit(66.0, 0.9)}
+@pytest.mark.parametrize(("focal", "again"), [(68.0, False), (120.0, True)])
+def test_one_that_is_only_uncertain_is_tried_again_where_its_lens_is_unlike_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, focal: float, again: bool
+) -> None:
+    fits = {("exterior_1", None): a_fit(focal, 0.9, error=0.05), ("exterior_2", None): a_fit(66.0, 0.9)}
+    if again:
+        fits["exterior_1", 66.0] = a_fit(67.0, 0.9)
     cameras, asked = stages(tmp_path, monkeypatch, fits)
-    assert set(cameras.exteriors(NAMES)) == {"exterior_2"}
+    assert set(cameras.exteriors(NAMES)) == ({"exterior_1", "exterior_2"} if again else {"exterior_2"})
     assert asked == list(fits)
 
 

@@ -141,7 +141,7 @@ def test_joints_that_lag_by_less_than_half_a_frame_are_taken_at_the_films_time(
     )
     cameras = stages(tmp_path, replace(make_truth(0, FRAMES).episode, joint_position=told, fps=2.0))
     if lag > 0.25:
-        with pytest.raises(Refused, match="of different times|later than the joints"):
+        with pytest.raises(Refused, match=r"of different times|later than the joints"):
             cameras.wrist()
         return
     found = cameras.wrist()
