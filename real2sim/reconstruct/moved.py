@@ -32,9 +32,10 @@ COARSE = 4
 SMALLEST, SHOWN = 0.03, 0.6
 """Metres of the smallest thing that is moved, and the share of a place that has to be seen to say that none was."""
 
-LOW, TOUCHED, STEPS = 0.08, 0.15, 10
+LOW, TOUCHED, STEPS, BELOW = 0.08, 0.15, 10, 0.15
 """Metres above their lowest point up to which fingertips touch what stands on a table, and around where they touch or
-hold something within which they moved things; in so many places a thing is asked about on its way down."""
+hold something within which they moved things; in so many places a thing is asked about on its way down. So far below
+their lowest point stands nothing that was moved: there rays of several cameras meet by chance."""
 
 Masks = NDArray[np.bool_]
 
@@ -112,6 +113,7 @@ class Moved:
     """
 
     def __init__(self, changes: Sequence[Changes], tips: FloatArray, closed: Masks) -> None:
+        self._lowest = tips[:, 2].min() - BELOW
         self._touched = cKDTree(_touched(tips, closed)) if len(changes) == 1 else None
         self.since = min((each.since for each in changes), default=0)
         self._moved = [(each.camera, each.moved) for each in changes]
@@ -134,7 +136,7 @@ class Moved:
             row, column, depth = camera.cells(points)
             looked |= depth > 0
             all_say &= (depth <= 0) | moved[row, column]
-        there = looked & all_say
+        there = looked & all_say & (points[:, 2] > self._lowest)
         if self._touched is not None:
             there[there] = self._touched.query(points[there])[0] < TOUCHED
         return there

@@ -58,7 +58,8 @@ def find_wrist(episode: Episode, settings: BuildSettings) -> Found:
         again = _answer(seen.later(lag), episode, settings)
     except InvalidInput as error:
         return {"camera": None}, [unmatched_gate(error)]
-    if again.explained < LAG_GAIN * found.explained or again.explained < LEAST_EPIPOLAR:
+    clearer = again.explained >= max(LAG_GAIN * found.explained, LEAST_EPIPOLAR)
+    if not clearer or (found.passed and not again.passed):
         return found.facts, found.gates
     told = {"corrected_ms": 1000 * lag, "lag_ms": 1000 * (lag + again.lag)}
     return {**again.facts, **told}, again.gates
@@ -72,6 +73,10 @@ class _Answer:
     gates: list[Gate]
     explained: float
     lag: float
+
+    @property
+    def passed(self) -> bool:
+        return all(gate.passed for gate in self.gates)
 
 
 def _answer(seen: _Seen, episode: Episode, settings: BuildSettings) -> _Answer:

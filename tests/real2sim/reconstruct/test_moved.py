@@ -92,6 +92,8 @@ def test_another_camera_is_told_where_things_moved(film: tuple[Frames, NDArray[n
     assert not Moved([above], path, held & False).seen_by(hand).any()
     assert Moved([above], path, held).seen_by(hand)[row, column].mean() > 0.9, "what was let go of falls"
     assert Moved([above, above], aside, never).seen_by(hand)[row, column].mean() > 0.9
+    far_above = aside + np.array([0.0, 0.0, 0.3])
+    assert not Moved([above, above], far_above, never).there(on_table).any(), "nothing stands so far below the hand"
 
 
 def test_a_place_that_is_seen_before_and_after_and_stays_the_same_is_still(
