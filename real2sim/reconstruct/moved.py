@@ -113,7 +113,7 @@ class Moved:
     """
 
     def __init__(self, changes: Sequence[Changes], tips: FloatArray, closed: Masks) -> None:
-        self._lowest = tips[:, 2].min() - BELOW
+        self._lowest = float(tips[:, 2].min()) - BELOW
         self._touched = cKDTree(_touched(tips, closed)) if len(changes) == 1 else None
         self.since = min((each.since for each in changes), default=0)
         self._moved = [(each.camera, each.moved) for each in changes]
@@ -136,7 +136,7 @@ class Moved:
             row, column, depth = camera.cells(points)
             looked |= depth > 0
             all_say &= (depth <= 0) | moved[row, column]
-        there = looked & all_say & (points[:, 2] > self._lowest)
+        there: Masks = looked & all_say & (points[:, 2] > self._lowest)
         if self._touched is not None:
             there[there] = self._touched.query(points[there])[0] < TOUCHED
         return there
