@@ -3,7 +3,8 @@
     python benchmarks/twin_droid.py [--data ../shared/data/droid] [--episodes ID ...] [--kept DIR]
 
 Each episode is built as `dreamarena twin build` builds it, without hand input. What is in `--kept` is not built again,
-unless another version's stage would find something else: delete that stage's file there.
+unless another version's stage would find something else: delete that stage's file there, and those of the
+stages after it.
 """
 
 from __future__ import annotations

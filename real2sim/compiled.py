@@ -1,7 +1,8 @@
 """Loops that numba compiles.
 
 Numba keeps what it compiled beside a function's file or in the user's cache, and looks at that file alone to know
-whether it is still right: so constants that are compiled in belong in the file of the loops that use them.
+whether it is still right: so constants that are compiled in belong in the file of the loops that use them, and what is
+changed here counts only once the kept files (`__pycache__/*.nb*`) are removed.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def _sampson(
     """Writes `off` `(C, N)`. Cameras are `turns` `(C, 3, 3)` and `positions` `(C, 3)` on the flange and `scales`
     `(C,)`, focal lengths in widths; a match is a column of `motion` `(12, N)` and of `rays` `(4, N)`.
 
-    All is in the second flange's frame, but for a camera's slopes, which are along its own axes.
+    Vectors `a` and `k` are in the first flange's frame, all others in the second's; slopes are along a camera's axes.
     """
     for c in range(off.shape[0]):
         x, p, scale = turns[c], positions[c], scales[c]

@@ -174,7 +174,7 @@ def joints_gate(fit: HandEye, free: FreeJoints) -> Gate:
             named.append(f"the film is {1000 * free.lag:+.0f} ms later than the joints")
         told = " and ".join(named) or "the search for the wrist camera was lost"
         reason = f"{free.explained:.2f} of the film would be explained, {fit.explained:.2f} is: {told}"
-    metric = "of what joints that fit best explain of the film, the share that those recorded do"
+    metric = "of what joints that fit best explain of the film, the share that those taken do"
     return Gate("camera wrist", metric, value, LEAST_OF_JOINTS, not reason, reason)
 
 

@@ -6,17 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from arena.contracts import Episode, FloatArray
+from arena.contracts import Episode
 
 
 def at_film_time(episode: Episode, lag: float) -> Episode:
-    """The episode with joints and gripper as its films show them, `lag` s after they were recorded (to first order:
-    for less than the time between two frames). Its poses and its actions stay as they were recorded."""
+    """The episode with joints and gripper as its films show them, `lag` s after they were recorded, which is less than
+    the time between two frames. Its poses and its actions stay as they were recorded.
+
+    Joints go on at their rate, as `RecordedJoints.later` has it; a gripper, which may close within a frame, is
+    interpolated.
+    """
     if lag == 0:
         return episode
-
-    def moved_on(values: FloatArray) -> FloatArray:
-        return values + lag * np.gradient(values, 1 / episode.fps, axis=0)
-
     joints, gripper = (np.asarray(each, np.float64) for each in (episode.joint_position, episode.gripper_position))
-    return replace(episode, joint_position=moved_on(joints), gripper_position=moved_on(gripper).clip(0, 1))
+    times = np.arange(len(episode)) / episode.fps
+    return replace(
+        episode,
+        joint_position=joints + lag * np.gradient(joints, 1 / episode.fps, axis=0),
+        gripper_position=np.interp(times + lag, times, gripper[:, 0])[:, None],
+    )

@@ -35,7 +35,8 @@ SMALLEST, SHOWN = 0.03, 0.6
 LOW, TOUCHED, STEPS, BELOW = 0.08, 0.15, 10, 0.15
 """Metres above their lowest point up to which fingertips touch what stands on a table, and around where they touch or
 hold something within which they moved things; in so many places a thing is asked about on its way down. So far below
-their lowest point stands nothing that was moved: there rays of several cameras meet by chance."""
+their lowest point nothing is taken to have moved: rays of several cameras meet there by chance, but a hand that stays
+higher above its table is not seen to move what lies on it."""
 
 Masks = NDArray[np.bool_]
 

@@ -11,7 +11,6 @@ from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import Camera, calibrated_camera, camera_facts
 from real2sim.cameras.free_joints import FreeJoints, RecordedJoints, free_joints
 from real2sim.cameras.gates import (
-    LEAST_EPIPOLAR,
     Gate,
     epipolar_gate,
     finite,
@@ -38,7 +37,7 @@ MOST_MATCHED = 200
 LEAST_LAG, MOST_LAG_FRAMES = 0.01, 0.5
 """Between a film and the joints, in s and in times between two frames: less is not corrected, nor is more."""
 LAG_GAIN = 1.03
-"""That joints at the film's time explain so many times as much of it is asked of a lag that is corrected."""
+"""How many times as much of a film the joints at its time have to explain, for a lag to be corrected."""
 
 Found = tuple[dict[str, Any], list[Gate]]
 
@@ -46,28 +45,34 @@ Found = tuple[dict[str, Any], list[Gate]]
 def find_wrist(episode: Episode, settings: BuildSettings) -> Found:
     """The wrist camera's facts and gates: the dataset's where its film bears it out, else one that is searched for.
 
-    Where joints a little earlier or later explain the film clearly better, those are taken: `corrected_ms` of the facts
-    is by how much the film is later than what was recorded, 0 where that stands.
+    Where joints a little earlier or later explain the film clearly better, and the camera passes with them, those are
+    taken: `corrected_ms` of the facts is by how much the film is later than what was recorded, 0 where that stands.
     """
     seen = _Seen.of(episode)
     try:
         found = _answer(seen, episode, settings)
-        lag = found.lag
-        if abs(lag) < LEAST_LAG or abs(lag) > MOST_LAG_FRAMES / episode.fps:
-            return found.facts, found.gates
-        again = _answer(seen.later(lag), episode, settings)
     except InvalidInput as error:
         return {"camera": None}, [unmatched_gate(error)]
-    clearer = again.explained >= max(LAG_GAIN * found.explained, LEAST_EPIPOLAR)
-    if not clearer or (found.passed and not again.passed):
-        return found.facts, found.gates
-    told = {"corrected_ms": 1000 * lag, "lag_ms": 1000 * (lag + again.lag)}
-    return {**again.facts, **told}, again.gates
+    if LEAST_LAG <= abs(found.lag) <= MOST_LAG_FRAMES / episode.fps:
+        found = _at_film_time(found, seen, episode, settings)
+    return found.facts, found.gates
+
+
+def _at_film_time(found: _Answer, seen: _Seen, episode: Episode, settings: BuildSettings) -> _Answer:
+    """The answer with joints at the time that the film seems to be of, where it is better than the one `found`."""
+    try:
+        again = _answer(seen.later(found.lag), episode, settings)
+    except InvalidInput:  # As the hand moves then, too little is shared by frames far enough apart.
+        return found
+    if not again.passed or again.explained < LAG_GAIN * found.explained:
+        return found
+    told = {"corrected_ms": 1000 * found.lag, "lag_ms": 1000 * (found.lag + again.lag)}
+    return replace(again, facts={**again.facts, **told})
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What is `explained` of the film by joints at their recorded time, and by how many s that is before the film's."""
+    """What is `explained` of the film by the joints that were taken, and by how many s they are before the film's."""
 
     facts: dict[str, Any]
     gates: list[Gate]
@@ -97,8 +102,8 @@ def _told(free: FreeJoints) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A film's `matches` and the `joints` at its frames; `poses` `(T, 4, 4)` are those recorded of what the camera is
-    fixed to, in the base frame."""
+    """A film's `matches` and the `joints` at its frames; `poses` `(T, 4, 4)` are those that these give what the camera
+    is fixed to, in the base frame."""
 
     matches: Matches
     joints: RecordedJoints

@@ -11,7 +11,7 @@ import pytest
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
-from arena.contracts import Episode, FloatArray
+from arena.contracts import Episode, FloatArray, InvalidInput
 from real2sim.camera import CALIBRATION, Camera, camera_facts
 from real2sim.cameras.handeye import HandEye, check_hand_eye
 from real2sim.cameras.matching import Matches
@@ -156,11 +156,35 @@ def test_joints_that_lag_by_less_than_half_a_frame_are_taken_at_the_films_time(
     assert np.median(off) < 0.3 * np.median(np.abs(told - filmed))
 
 
+def test_an_answer_stands_where_joints_at_the_films_time_give_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filmed, told = later(0.006)
+    monkeypatch.setattr(wrist, "LEAST_LAG", 0.003)
+    matches = seen(flange_poses(filmed, PandaKinematics()))
+    asked: list[FloatArray] = []
+
+    def solve(found: Matches, poses: FloatArray, *_: Any, **__: Any) -> HandEye:
+        asked.append(poses)
+        if not np.array_equal(poses, asked[0]):
+            raise InvalidInput("the wrist camera's frames share too little")
+        return check_hand_eye(found, poses, given())[1]
+
+    monkeypatch.setattr(wrist, "match_frames", lambda film: matches)
+    monkeypatch.setattr(wrist, "solve_hand_eye", solve)
+    cameras = stages(tmp_path, replace(make_truth(0, FRAMES).episode, joint_position=told, fps=2.0))
+    assert np.linalg.norm(cameras.wrist().camera_to_base[:3, 3] - hand_eye()[:3, 3]) < 0.02
+    assert len(asked) == 2
+    assert cameras.measures["wrist"]["corrected_ms"] == 0
+    np.testing.assert_array_equal(cameras.episode.joint_position, told)
+
+
 def test_an_episode_at_its_films_time_keeps_what_was_recorded_besides() -> None:
     episode = make_truth(0, 12).episode
     assert at_film_time(episode, 0.0) is episode
     ramp = np.arange(12.0)[:, None] * np.ones(7) / episode.fps
     moved = at_film_time(replace(episode, joint_position=ramp, gripper_position=ramp[:, :1]), 0.05)
     np.testing.assert_allclose(moved.joint_position, ramp + 0.05)
-    assert np.asarray(moved.gripper_position).max() <= 1
+    np.testing.assert_allclose(np.asarray(moved.gripper_position)[:-1, 0], ramp[:-1, 0] + 0.05)
+    assert moved.gripper_position[-1, 0] == ramp[-1, 0], "of after the last frame nothing is known"
     np.testing.assert_array_equal(moved.cartesian_position, episode.cartesian_position)
