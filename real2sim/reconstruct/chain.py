@@ -20,7 +20,7 @@ from real2sim.reconstruct.dress import dressed
 from real2sim.reconstruct.freespace import lowest_reached, robot_depths
 from real2sim.reconstruct.ledger import Ledger, Refused, episode_key
 from real2sim.reconstruct.naming import named_in
-from real2sim.reconstruct.posed import Footage, posed_views
+from real2sim.reconstruct.posed import Footage, gripper_overlap, posed_views
 from real2sim.reconstruct.posing import CameraStages
 from real2sim.reconstruct.scene import Prepared, fit_here, fit_scene, fit_there, prepare, scene_gate
 from real2sim.reconstruct.settings import NERFSTUDIO, BuildSettings
@@ -280,6 +280,7 @@ class _Chain:
         twin = replace(things, background=background, splats=splats)
         replayed = self._ledger.run("replay", lambda: self._replayed(twin, footage))
         self._ledger.insist("replay")
+        self.cameras.measures[WRIST]["robot_mask_iou"] = replayed["wrist_mask_iou"]
         origin = {"episode": self._episode.id, "source": asdict(self._episode.source),
                   "left_out": self.cameras.left_out, "gates": [each.facts() for each in self._ledger.gates],
                   "replay": replayed["cameras"]}  # fmt: skip
@@ -304,6 +305,7 @@ class _Chain:
             },
             "looks": {name: asdict(look) for name, look in twin.looks.items()},
             "robot_colors": dict(twin.robot_colors),
+            "wrist_mask_iou": gripper_overlap(footage),
             "reached": {"reached_mm": driven.reached_mm, "reached_deg": driven.reached_deg},
         }, [Gate("replay", metric, worst, LEAST_REPLAY_PSNR, not reason, reason)]
 

@@ -32,10 +32,11 @@ left, unless a static camera shows that none was."""
 
 
 class GripperFilm:
-    """A wrist camera's `film` `(T, H, W, 3)` with how far the gripper is closed, `(T,)` from 0 to 1."""
+    """A wrist camera's `film` `(T, H, W, 3)` with how far the gripper is closed, `(T,)` from 0 to 1; frames of one
+    `opening` `(T,)` have it alike."""
 
     def __init__(self, film: Frames, gripper: FloatArray) -> None:
-        self._film, self._opening = film, np.rint(gripper / ALIKE).astype(int)
+        self._film, self.opening = film, np.rint(gripper / ALIKE).astype(int)
         self._usual: dict[int, tuple[FloatArray, NDArray[np.bool_]] | None] = {}
 
     def mask(self, frame: int, drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -46,11 +47,24 @@ class GripperFilm:
         rim = max(1, round(RIM * width))
         return np.asarray(binary_dilation(certain | (near & self.still(frame)), iterations=rim))
 
+    def overlap(self, frame: int, drawn: NDArray[np.bool_]) -> float | None:
+        """Intersection over union of the gripper as it is `drawn` `(H, W)` and as the film shows it near that: by what
+        stays put. None where too few frames tell, or it is not drawn."""
+        if not drawn.any() or not self.known(frame):
+            return None
+        near = binary_dilation(drawn, iterations=max(2, round(POSSIBLE * drawn.shape[1])))
+        filmed = near & self.still(frame)
+        return float((drawn & filmed).sum() / (drawn | filmed).sum())
+
+    def known(self, frame: int) -> bool:
+        """Whether enough frames have the gripper opened as far to tell what stays put in them."""
+        return bool((self.opening == self.opening[frame]).sum() >= LEAST_FRAMES)
+
     def still(self, frame: int) -> NDArray[np.bool_]:
         """`(H, W)`: what looks as it mostly does while the gripper is opened so far."""
-        opening = int(self._opening[frame])
+        opening = int(self.opening[frame])
         if opening not in self._usual:
-            self._usual[opening] = self._usually(self._film[self._opening == opening])
+            self._usual[opening] = self._usually(self._film[self.opening == opening])
         known = self._usual[opening]
         if known is None:
             return np.zeros(self._film.shape[1:3], bool)

@@ -94,6 +94,28 @@ def posed_views(footage: Footage, count: int) -> list[View]:
     return views + _wrist_views(footage, count)
 
 
+def gripper_overlap(footage: Footage) -> float | None:
+    """The median over frames of `GripperFilm.overlap`: how a wrist camera's film and its picture of the gripper agree.
+
+    None where no frame tells. Links further up, which pass through the picture, do not count.
+    """
+    film, wrist = footage.film(WRIST), footage.wrist
+    shown, frames = GripperFilm(film, footage.gripper), spread_over(len(film), PLATE_FRAMES)
+    robot = RobotSilhouette(wrist.width, wrist.height, footage.kind)
+    try:
+        poses = [(footage.camera(WRIST, t), footage.joints[t], footage.gripper[t]) for t in frames]
+        drawn = np.stack([np.isfinite(robot.depth(*pose)) for pose in poses])
+    finally:
+        robot.close()
+    found: list[float | None] = []
+    for opening in np.unique(shown.opening[frames]):
+        alike = shown.opening[frames] == opening
+        usual = drawn[alike].mean(axis=0) > 0.5
+        found += [shown.overlap(int(frame), usual) for frame in frames[alike]]
+    told = [each for each in found if each is not None]
+    return float(np.median(told)) if told else None
+
+
 def _exterior_views(name: str, seen: Changes) -> list[View]:
     """The plate, and the first and the last frame. What stood elsewhere in the beginning is masked but in the first."""
     moved = seen.moved_from_start
