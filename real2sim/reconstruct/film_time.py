@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from arena.contracts import Episode
+from arena.contracts import Episode, FloatArray
+
+
+def joint_velocity(episode: Episode) -> FloatArray:
+    """`(T, J)` rad/s at the recorded frames."""
+    return np.gradient(np.asarray(episode.joint_position, np.float64), 1 / episode.fps, axis=0)
 
 
 def at_film_time(episode: Episode, lag: float) -> Episode:
@@ -22,6 +27,6 @@ def at_film_time(episode: Episode, lag: float) -> Episode:
     times = np.arange(len(episode)) / episode.fps
     return replace(
         episode,
-        joint_position=joints + lag * np.gradient(joints, 1 / episode.fps, axis=0),
+        joint_position=joints + lag * joint_velocity(episode),
         gripper_position=np.interp(times + lag, times, gripper[:, 0])[:, None],
     )

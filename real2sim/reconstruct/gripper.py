@@ -42,7 +42,7 @@ class GripperFilm:
     def mask(self, frame: int, drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """`(H, W)`: the gripper at a frame, `drawn` `(H, W)` being where its model is."""
         width = drawn.shape[1]
-        near = binary_dilation(drawn, iterations=max(2, round(POSSIBLE * width)))
+        near = self._near(drawn)
         certain = binary_dilation(drawn, iterations=max(2, round(CERTAIN * width)))
         rim = max(1, round(RIM * width))
         return np.asarray(binary_dilation(certain | (near & self.still(frame)), iterations=rim))
@@ -50,26 +50,29 @@ class GripperFilm:
     def overlap(self, frame: int, drawn: NDArray[np.bool_]) -> float | None:
         """Intersection over union of the gripper as it is `drawn` `(H, W)` and as the film shows it near that: by what
         stays put. None where too few frames tell, or it is not drawn."""
-        if not drawn.any() or not self.known(frame):
+        if not drawn.any() or self._usual_at(frame) is None:
             return None
-        near = binary_dilation(drawn, iterations=max(2, round(POSSIBLE * drawn.shape[1])))
-        filmed = near & self.still(frame)
+        filmed = self._near(drawn) & self.still(frame)
         return float((drawn & filmed).sum() / (drawn | filmed).sum())
-
-    def known(self, frame: int) -> bool:
-        """Whether enough frames have the gripper opened as far to tell what stays put in them."""
-        return bool((self.opening == self.opening[frame]).sum() >= LEAST_FRAMES)
 
     def still(self, frame: int) -> NDArray[np.bool_]:
         """`(H, W)`: what looks as it mostly does while the gripper is opened so far."""
-        opening = int(self.opening[frame])
-        if opening not in self._usual:
-            self._usual[opening] = self._usually(self._film[self.opening == opening])
-        known = self._usual[opening]
+        known = self._usual_at(frame)
         if known is None:
             return np.zeros(self._film.shape[1:3], bool)
         usual, stays = known
         return np.asarray(stays & (np.abs(self._film[frame] - usual).max(-1) < 2 * STILL))
+
+    def _usual_at(self, frame: int) -> tuple[FloatArray, NDArray[np.bool_]] | None:
+        """What `_usually` says of the frames whose gripper is opened as far as at this one."""
+        opening = int(self.opening[frame])
+        if opening not in self._usual:
+            self._usual[opening] = self._usually(self._film[self.opening == opening])
+        return self._usual[opening]
+
+    @staticmethod
+    def _near(drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.asarray(binary_dilation(drawn, iterations=max(2, round(POSSIBLE * drawn.shape[1]))))
 
     @staticmethod
     def _usually(frames: Frames) -> tuple[FloatArray, NDArray[np.bool_]] | None:

@@ -65,18 +65,18 @@ class CameraStages:
     def exteriors(self, names: list[str]) -> dict[str, Camera]:
         """Static cameras that pass. Others are left out: with one that passes, it is not the joints that are wrong."""
         found: dict[str, Camera] = {}
-        lost: dict[str, float | None] = {}
+        lost: dict[str, dict[str, Any]] = {}
         for name in names:
             stage = f"camera {name}"
             facts = self._ledger.run(stage, lambda name=name: self._exterior(name))  # type: ignore[misc]
             if self._ledger.passed(stage):
                 self._take(name, facts, found)
             elif facts["camera"] is not None:  # Another lens would not show a robot that does not move either.
-                lost[name] = camera_of(facts["camera"]).fx if facts["shown"] else None
-        for name, uncertain in lost.items():
+                lost[name] = facts
+        for name, facts in lost.items():
             lens = self._lens_of(name, found)
             # What is only uncertain would be as uncertain again, unless it was found with another lens.
-            if lens is not None and (uncertain is None or _unlike(uncertain, lens)):
+            if lens is not None and (not facts["shown"] or _unlike(camera_of(facts["camera"]).fx, lens)):
                 self._again(name, lens, found)
         for name, lens in self._doubtful(found):
             self._again(name, lens, found)

@@ -25,6 +25,7 @@ from real2sim.cameras.matching import Matches, match_frames
 from real2sim.cameras.rotations import rotation_residuals
 from real2sim.frames import spread_over
 from real2sim.mount import WRIST, mount_poses
+from real2sim.reconstruct.film_time import joint_velocity
 from real2sim.reconstruct.settings import BuildSettings
 from real2sim.robot import ArmKinematics
 from real2sim.robots import robot_named
@@ -117,8 +118,7 @@ class _Seen:
         film = episode.cameras[WRIST].read()[rows]
         arm = ArmKinematics(robot_named(episode.robot))
         position = np.asarray(episode.joint_position, dtype=np.float64)
-        velocity = np.gradient(position, 1 / episode.fps, axis=0)
-        joints = RecordedJoints(position[rows], velocity[rows], lambda moved: mount_poses(moved, arm))
+        joints = RecordedJoints(position[rows], joint_velocity(episode)[rows], lambda moved: mount_poses(moved, arm))
         return cls(match_frames(film), joints, joints.poses(), film.shape[2], film.shape[1])
 
     def facts(self, camera: Camera, fit: HandEye) -> dict[str, Any]:
